@@ -67,6 +67,8 @@ export interface Bus {
   replay<T extends TopicName>(topic: T, visit: (batch: Batch<T>) => void | Promise<void>, signal: AbortSignal): Promise<void>
   /** Committed and end offset of every partition that the group has read. */
   lag(group: string): Promise<GroupLag[]>
+  /** Live consumers of the group, in any process. */
+  members(group: string): Promise<number>
   /** Next offset to be written, per partition. */
   end_offsets(topics: readonly TopicName[]): Promise<PartitionOffset[]>
   /** Rejects with a reason a person can act on when the bus does not answer. */

@@ -44,6 +44,8 @@ export interface Source<K> {
 export interface SourceContext {
   clock: Clock
   log: Logger
+  /** The config file: relative paths are relative to its folder; null or absent: to the working directory. */
+  file?: string | null
 }
 
 export interface SourceSpec<C> extends PluginSpec<C> {

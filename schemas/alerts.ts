@@ -6,6 +6,21 @@ import { count, epochMs, label, severity, usd, uuid } from './scalars.ts'
 export const notificationKind = z.enum(['firing', 'raised', 'ongoing', 'resolved'])
 export type NotificationKind = z.infer<typeof notificationKind>
 
+/** What the lifecycle must remember about an incident, so that its state is rebuilt from alerts.v1 alone and a replay is a no-op. */
+const alertMemory = z.object({
+  from: epochMs.describe('start of the first window'),
+  until: epochMs.describe('end of the last window'),
+  last_detected_at: epochMs,
+  told: count.describe('notifications so far'),
+  told_at: epochMs.nullable(),
+  told_severity: severity.nullable(),
+  told_sinks: z.array(label).describe('who heard of it, so that the same hear of its end'),
+  silence_at: epochMs.nullable().describe('when the silence in force was set'),
+  settled_until: epochMs.nullable().describe('windows up to here are summed up in settled_usd and no longer listed'),
+  settled_usd: usd.nullable(),
+  windows: z.array(z.object({ finding_id: uuid, revision: count, from: epochMs, until: epochMs, spend_usd: usd.nullable() })).describe('the newest windows'),
+})
+
 export const alert = z
   .object({
     alert_id: uuid.describe('hash of detector, entity and the first firing window'),
@@ -41,6 +56,7 @@ export const alert = z
       .object({ notification_id: uuid, kind: notificationKind, sinks: z.array(label) })
       .nullable()
       .describe('what this revision has to tell, and whom; null: nothing'),
+    memory: alertMemory.optional().describe("the lifecycle's own book-keeping; people need not read it"),
   })
   .describe('One incident, as the SOC sees it')
 export type Alert = z.infer<typeof alert>

@@ -32,6 +32,7 @@ export const response = z
       .nullable()
       .describe('who else would be cut: shown before anybody approves'),
     detail: z.string().max(2000).nullable(),
+    undo_token: z.string().max(4000).optional().describe('what the responder needs to take it back; never a secret'),
     prev: z.string().describe('hash of the record before it in the chain; empty for the first'),
     hash: z.string().describe('SHA-256 over prev and the canonical record'),
   })

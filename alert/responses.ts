@@ -1,0 +1,185 @@
+/**
+ * The loop that carries commands out. An intent with a deadline is durable before the one call; after it the target is read
+ * back. What nobody can know is written down as `unknown` and never tried again blindly: a person looks, then decides.
+ */
+import type { Bus } from '../bus/bus.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { messageOf } from '../runtime/errors.ts'
+import type { Logger } from '../runtime/log.ts'
+import { counter } from '../runtime/metrics.ts'
+import { plainText } from '../runtime/text.ts'
+import type { AlertAction } from '../schemas/alert-actions.ts'
+import type { Command } from '../schemas/commands.ts'
+import type { Response } from '../schemas/responses.ts'
+import { append, readLedger, type ResponseLedger } from './chain.ts'
+import type { ResponsesConfig } from './config.ts'
+import { POLICY, standing } from './proposals.ts'
+import type { Responder, ResponderReceipt, Rung } from './responder.ts'
+import { isProtected } from './routing.ts'
+
+export interface RespondersOptions {
+  bus: Bus
+  config: ResponsesConfig
+  /** The responders of the config by name, asked in this order. */
+  responders: ReadonlyMap<string, Responder>
+  clock: Clock
+  log: Logger
+}
+
+/** A receiver without a list of actions takes whatever was approved. */
+const ANY_ACTION = '*'
+/** Steps after which nothing more happens to a command. */
+const ENDS: ReadonlySet<string> = new Set(['executed', 'verified', 'failed', 'refused', 'unknown', 'undone'])
+
+const executed = counter('tokenwatch_responses_total', 'Steps of commands by responder and outcome', ['responder', 'step'])
+
+/** Resolves when the signal aborts and the running command has ended; rejects when the bus cannot go on. */
+export async function runResponders(options: RespondersOptions, signal: AbortSignal): Promise<void> {
+  await options.bus.consume(
+    ['commands.v1', 'alert-actions.v1'],
+    'respond',
+    {
+      handle: async (batch, handling) => {
+        if (batch.topic === 'commands.v1') for (const command of batch.records) await carryOut(options, command, handling)
+        else for (const act of batch.records) if (act.act === 'undo') await undo(options, act, handling)
+      },
+    },
+    signal,
+    // One at a time: a batch that is handed over again must not hold more than one call in doubt.
+    { max_records: 1 },
+  )
+}
+
+async function carryOut(options: RespondersOptions, command: Command, signal: AbortSignal): Promise<void> {
+  const { bus, clock, config, log } = options
+  const ledger = await readLedger(bus, signal)
+  const decision = decisionBehind(ledger, command)
+  // Whoever can write to commands.v1 is not thereby allowed to cut keys.
+  if (decision === undefined) return log.error('a command without an approved response behind it is ignored', { command_id: command.command_id })
+  const write = writer(options, ledger, { ...decision, command_id: command.command_id })
+  const done = ofCommand(ledger, decision.response_id, command.command_id)
+  const last = done.at(-1)
+  if (done.some((step) => ENDS.has(step.step))) return
+  if (last !== undefined) return afterCrash(options, command, last, write, signal)
+  if (clock.now() >= command.expires_at) return write('refused', 'none', 'the command had expired before a responder got it')
+  if (isProtected(config, command.target)) return write('refused', 'none', 'the target is protected by responses.protected')
+  const found = await rungFor(options, command, signal)
+  if (found === undefined) return write('refused', 'none', `no responder of the config carries out "${command.action}" on ${command.target.kind}`)
+  await write('intent', found.name, found.rung.summary, clock.now() + config.deadline)
+  const receipt = await inTime(options, (inner) => found.responder.execute(found.rung, command, inner), unknownReceipt)
+  await write(STEP_OF[receipt.outcome], found.name, receipt.detail, null, receipt.undo_token)
+  if (receipt.outcome === 'executed') await readBack(options, found, write)
+}
+
+const STEP_OF = { executed: 'executed', noop: 'executed', refused: 'failed', unknown: 'unknown' } as const
+
+type Write = (step: Response['step'], responder: string, detail: string, deadline?: number | null, undoToken?: string) => Promise<void>
+interface Found {
+  name: string
+  responder: Responder
+  rung: Rung
+}
+
+/** The intent of a process that died. Its call may still run until the deadline; after that only the target itself knows. */
+async function afterCrash(options: RespondersOptions, command: Command, intent: Response, write: Write, signal: AbortSignal): Promise<void> {
+  const { clock, responders } = options
+  await clock.sleep(Math.max(0, (intent.expires_at ?? 0) - clock.now()), signal)
+  if (signal.aborted) return
+  const name = intent.responder ?? 'none'
+  const responder = responders.get(name)
+  const rung = responder === undefined ? undefined : (await responder.plan(command.target, signal)).find((one) => fits(one, command.action))
+  const state = responder === undefined || rung === undefined ? 'unknown' : await responder.read_back(rung, signal).catch(() => 'unknown' as const)
+  if (state === 'contained') return write('verified', name, 'the process died after its intent; the target is contained')
+  if (state === 'active') return write('failed', name, 'the process died after its intent; the target is still active')
+  await write('unknown', name, 'the process died after its intent and the target cannot be read: look there before you try again')
+}
+
+async function readBack(options: RespondersOptions, { name, responder, rung }: Found, write: Write): Promise<void> {
+  const state = await inTime<'contained' | 'active' | 'unknown'>(options, (inner) => responder.read_back(rung, inner), () => 'unknown')
+  if (state === 'contained') await write('verified', name, 'read back: the target is contained')
+  else if (state === 'active') await write('failed', name, 'read back: the target is still active')
+}
+
+async function undo(options: RespondersOptions, act: AlertAction, signal: AbortSignal): Promise<void> {
+  const { bus, clock, config, responders } = options
+  const ledger = await readLedger(bus, signal)
+  const steps = ledger.steps.get(act.response_id ?? '') ?? []
+  const mark = `undo ${act.action_id}`
+  const marked = steps.filter((step) => step.detail?.startsWith(mark) === true)
+  const current = standing(steps)
+  if (current === undefined || (marked.length > 0 && marked.at(-1)?.step !== 'intent')) return
+  const note = async (step: Response['step'], responder: string | null, detail: string): Promise<void> => {
+    const { seq: _seq, prev: _prev, hash: _hash, undo_token: _token, ...base } = current
+    const response = append(ledger, { ...base, step, at: clock.now(), who: act.who, why: act.why, responder, detail: plainText(`${mark}: ${detail}`, 2000) })
+    await bus.publish('responses.v1', [response])
+  }
+  const name = current.responder ?? ''
+  if (marked.length > 0) return note('unknown', name, 'the process died while it was undone: look at the target')
+  if (!config.people.includes(act.who)) return note('refused', null, `${act.who} is not in responses.people`)
+  const responder = responders.get(name)
+  const receipt = steps.findLast((step) => step.step === 'executed')
+  if (receipt === undefined || current.step === 'undone') return note('refused', null, `nothing to take back: the response is ${current.step}`)
+  const rung = (await responder?.plan(current.target, signal))?.find((one) => fits(one, current.action))
+  if (responder === undefined || rung === undefined) return note('refused', null, `the responder "${name}" is not in the config any more`)
+  await note('intent', name, `asks ${name} to take it back`)
+  const given: ResponderReceipt = { outcome: 'executed', detail: receipt.detail ?? '', ...(receipt.undo_token === undefined ? {} : { undo_token: receipt.undo_token }) }
+  const result = await inTime(options, (inner) => responder.undo(rung, given, inner), unknownReceipt)
+  if (result.outcome === 'executed' || result.outcome === 'noop') return note('undone', name, result.detail)
+  await note(result.outcome === 'refused' ? 'failed' : 'unknown', name, result.detail)
+}
+
+/** The approved or issued step that a command rests on; the same action on the same target, never a dry run. */
+function decisionBehind(ledger: ResponseLedger, command: Command): Response | undefined {
+  for (const id of ledger.byAlert.get(command.alert_id) ?? []) {
+    const decided = ledger.steps.get(id)?.findLast((step) => step.step === 'approved' || step.step === 'issued')
+    if (decided === undefined || decided.dry_run || decided.action !== command.action) continue
+    const { kind, provider, id: target } = decided.target
+    if (kind === command.target.kind && provider === command.target.provider && target === command.target.id) return decided
+  }
+  return undefined
+}
+
+const ofCommand = (ledger: ResponseLedger, responseId: string, commandId: string): Response[] =>
+  (ledger.steps.get(responseId) ?? []).filter((step) => step.responder !== null && step.command_id === commandId)
+
+function writer(options: RespondersOptions, ledger: ResponseLedger, base: Response): Write {
+  const { bus, clock, log } = options
+  return async (step, responder, detail, deadline = null, undoToken) => {
+    const { seq: _seq, prev: _prev, hash: _hash, undo_token: _token, ...rest } = base
+    const record = { ...rest, step, at: clock.now(), who: responder === 'none' ? POLICY : responder, responder, detail: plainText(detail, 2000), expires_at: deadline }
+    const response = append(ledger, undoToken === undefined ? record : { ...record, undo_token: undoToken })
+    await bus.publish('responses.v1', [response])
+    executed.inc({ responder, step })
+    log.info('a command took a step', { command_id: base.command_id, step, responder, detail })
+  }
+}
+
+/** The least destructive rung that any responder offers for the action. */
+async function rungFor({ responders }: RespondersOptions, command: Command, signal: AbortSignal): Promise<Found | undefined> {
+  const found: Found[] = []
+  for (const [name, responder] of responders) {
+    for (const rung of await responder.plan(command.target, signal)) if (fits(rung, command.action)) found.push({ name, responder, rung })
+  }
+  return found.sort((left, right) => left.rung.level - right.rung.level)[0]
+}
+
+const fits = (rung: Rung, action: string): boolean => rung.action === action || rung.action === ANY_ACTION
+
+/** After the deadline the owner of an intent makes no call any more, whatever the responder does. */
+async function inTime<T>({ clock, config }: RespondersOptions, work: (signal: AbortSignal) => Promise<T>, unknown: (detail: string) => T): Promise<T> {
+  const deadline = new AbortController()
+  const finished = new AbortController()
+  const late = clock.sleep(config.deadline, finished.signal).then(() => {
+    deadline.abort()
+    return unknown(`no answer within ${config.deadline} ms`)
+  })
+  try {
+    return await Promise.race([work(deadline.signal), late])
+  } catch (error) {
+    return unknown(plainText(messageOf(error), 1000))
+  } finally {
+    finished.abort()
+  }
+}
+
+const unknownReceipt = (detail: string): ResponderReceipt => ({ outcome: 'unknown', detail })

@@ -1,0 +1,93 @@
+import type { Command } from 'commander'
+import { createSinks } from '../alert/sinks/index.ts'
+import { createBus } from '../bus/index.ts'
+import { createFormats } from '../ingest/formats/index.ts'
+import { createSources } from '../ingest/sources/index.ts'
+import { messageOf } from '../runtime/errors.ts'
+import { openStore } from '../store/index.ts'
+import { type Context, loadContext } from './context.ts'
+import { command, type GlobalOptions, print } from './program.ts'
+import { readBooks } from './system.ts'
+
+const PROBE_TIMEOUT_MS = 10_000
+
+interface Check {
+  part: string
+  ok: boolean
+  detail: string
+}
+
+export const checkCommand = (): Command =>
+  command('check', 'config and plugins, offline')
+    .option('--probe', 'asks each source, bus, store and sink whether it answers and says what is missing')
+    .action(async (options: GlobalOptions & { probe?: boolean }) => {
+      const context = loadContext(options)
+      const checks = [...(await offline(context)), ...(options.probe ? await probe(context) : [])]
+      const ok = checks.every((check) => check.ok)
+      print(options, { ok, config: context.file, data_dir: context.data_dir, checks }, () => checks.map(({ part, ok, detail }) => `${ok ? 'ok  ' : 'FAIL'} ${part}: ${detail}`).join('\n'))
+      if (!ok) process.exitCode = 1
+    })
+
+async function attempt(part: string, work: () => string | Promise<string>): Promise<Check> {
+  try {
+    return { part, ok: true, detail: await work() }
+  } catch (error) {
+    return { part, ok: false, detail: messageOf(error) }
+  }
+}
+
+async function offline(context: Context): Promise<Check[]> {
+  const { config, file } = context
+  return [
+    { part: 'config', ok: true, detail: file ?? 'the embedded default (no tokenwatch.yaml here)' },
+    await attempt('prices and owners', () => {
+      const { book, attribution } = readBooks(context)
+      return `price book ${book.version}, ${attribution.length} owners`
+    }),
+    await attempt('formats', () =>
+      createFormats(config.formats)
+        .map((format) => format.id)
+        .join(', '),
+    ),
+    { part: 'sources', ok: true, detail: config.sources.length === 0 ? 'none: nothing will be collected (ingest and receivers still work)' : config.sources.map(({ id, kind }) => `${id} (${kind})`).join(', ') },
+    { part: 'responses', ok: true, detail: `policy ${config.responses.policy}` },
+  ]
+}
+
+async function probe(context: Context): Promise<Check[]> {
+  const { config, clock, log, file } = context
+  const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS)
+  const bus = createBus(config.bus, context)
+  const checks = [
+    await attempt(`bus (${config.bus.kind})`, async () => {
+      await bus.ping(signal)
+      return 'answers'
+    }),
+    await attempt(`store (${config.store.kind})`, async () => {
+      const store = await openStore(config.store, context)
+      await store.ping(signal).finally(() => store.close())
+      return 'answers'
+    }),
+  ]
+  await bus.close()
+  for (const source of await createSources(config.sources, { clock, log, file })) {
+    checks.push(
+      await attempt(`source ${source.stream}`, async () => {
+        if (!source.probe) return 'has nothing to ask'
+        await source.probe(signal)
+        return 'answers'
+      }),
+    )
+  }
+  for (const [name, sink] of createSinks(config.alerts, { clock, log, console_url: config.console.public_url })) {
+    checks.push(
+      await attempt(`sink ${name}`, async () => {
+        if (!sink.probe) return 'has nothing to ask'
+        await sink.probe(signal)
+        return 'answers'
+      }),
+    )
+    await sink.close?.()
+  }
+  return checks
+}

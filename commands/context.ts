@@ -1,0 +1,51 @@
+/** What a command starts from: the checked config, where data lives, a logger and the clock. */
+import { existsSync } from 'node:fs'
+import path from 'node:path'
+import { type Config, configSchema } from '../config.ts'
+import { redactText } from '../ingest/redact.ts'
+import { type Clock, systemClock } from '../runtime/clock.ts'
+import { parseConfig, readConfigFile } from '../runtime/config-file.ts'
+import { createLogger, type Logger } from '../runtime/log.ts'
+import type { GlobalOptions } from './program.ts'
+
+export const DEFAULT_CONFIG_FILE = 'tokenwatch.yaml'
+export const DEFAULT_DATA_DIR = '.tokenwatch'
+export const DEMO_DATA_DIR = path.join(DEFAULT_DATA_DIR, 'demo')
+
+export interface Context {
+  config: Config
+  /** The config file, or null for the embedded default. Relative paths in a config are relative to its folder. */
+  file: string | null
+  data_dir: string
+  clock: Clock
+  log: Logger
+}
+
+/** The file that `--config` names, else ./tokenwatch.yaml if it is there, else none. */
+export function configFile(options: GlobalOptions): string | null {
+  if (options.config !== undefined) return options.config
+  return existsSync(DEFAULT_CONFIG_FILE) ? DEFAULT_CONFIG_FILE : null
+}
+
+/** Throws UsageError with every problem of the file. */
+export function loadContext(options: GlobalOptions): Context {
+  const file = configFile(options)
+  const config = file === null ? configSchema.parse({}) : parseConfig(configSchema, readConfigFile(file), file)
+  return contextOf(config, file, options)
+}
+
+/**
+ * The same for commands that only look: without a config and without --data-dir they find the demo, unless an installation of
+ * its own is here, so that `npx tokenwatch query …` beside `npm start` needs no option.
+ */
+export function loadReadingContext(options: GlobalOptions): Context {
+  const own = existsSync(path.join(DEFAULT_DATA_DIR, 'store'))
+  if (options.dataDir === undefined && configFile(options) === null && !own && existsSync(DEMO_DATA_DIR)) return loadContext({ ...options, dataDir: DEMO_DATA_DIR })
+  return loadContext(options)
+}
+
+export function contextOf(config: Config, file: string | null, options: GlobalOptions): Context {
+  const base = file === null ? '.' : path.dirname(file)
+  const data_dir = options.dataDir !== undefined ? path.resolve(options.dataDir) : path.resolve(base, config.data_dir)
+  return { config, file, data_dir, clock: systemClock, log: createLogger({ level: config.log.level, redact: redactText }) }
+}

@@ -1,0 +1,116 @@
+import { appendFileSync, mkdirSync } from 'node:fs'
+import path from 'node:path'
+import type { Command } from 'commander'
+import { configSchema } from '../config.ts'
+import { demoAttribution } from '../demo/attribution.ts'
+import { demoConfig, demoLogDirectory } from '../demo/config.ts'
+import { liveTraffic, writeHistory } from '../demo/writer.ts'
+import { fingerprint, hashKey } from '../ingest/fingerprint.ts'
+import { redactText } from '../ingest/redact.ts'
+import { isRollupCurrent } from '../ledger/rollup.ts'
+import { createLogger } from '../runtime/log.ts'
+import { shutdownSignal } from '../runtime/shutdown.ts'
+import { type Context, contextOf, DEMO_DATA_DIR } from './context.ts'
+import { hasPassed } from './drain.ts'
+import { command, type GlobalOptions, table } from './program.ts'
+import { progressBar } from './progress-bar.ts'
+import { positive } from './rejects.ts'
+import { roleNames, runRoles } from './roles.ts'
+import { serve } from './serve.ts'
+import { openSystem, type System } from './system.ts'
+
+export interface DemoOptions extends GlobalOptions {
+  seed: number
+  speed: number
+  days: number
+  incidents: boolean
+}
+
+export const demoCommand = (): Command =>
+  command('demo', 'a made-up company: weeks of history, then live traffic with incidents, into its own data directory')
+    .option('--seed <n>', 'the same seed is the same company', '1')
+    .option('--speed <n>', 'incidents follow each other n times as fast', '1')
+    .option('--days <n>', 'days of history', '21')
+    .option('--no-incidents', 'ordinary traffic only: no alert is expected')
+    .action((options: GlobalOptions & { seed: string; speed: string; days: string; incidents: boolean }) =>
+      runDemo({ ...options, seed: positive(options.seed, '--seed'), speed: positive(options.speed, '--speed'), days: positive(options.days, '--days') }),
+    )
+
+export async function runDemo(options: DemoOptions): Promise<void> {
+  const context = demoContext(options)
+  const signal = shutdownSignal(context.log)
+  const directory = demoLogDirectory(context.data_dir)
+  const writing = progressBar('writing log lines  ')
+  const { lines } = await writeHistory({ seed: options.seed, days: options.days, until: context.clock.now(), directory, onProgress: ({ done }) => writing.update(done, 1) })
+  writing.end()
+  const system = await openSystem(context, signal)
+  try {
+    const server = await serve(system, roleNames)
+    try {
+      say(`${lines.toLocaleString('en')} log lines of a made-up company in ${path.relative('.', directory)}; reading them as your own would be read`)
+      const stop = new AbortController()
+      const inner = AbortSignal.any([signal, stop.signal])
+      const roles = runRoles(system, roleNames, inner)
+      // A role that fails ends the demo with its reason; Ctrl-C ends both.
+      await Promise.race([roles, show(system, options, server.url, lines, inner).then(() => roles)]).finally(() => stop.abort())
+      await roles
+    } finally {
+      await server.close()
+    }
+  } finally {
+    await system.close()
+  }
+  say('stopped; everything is kept, the next start goes on from here')
+}
+
+const say = (line: string): void => void process.stdout.write(`${line}\n`)
+
+/** The terminal belongs to the alerts, so the log goes to a file. */
+function demoContext(options: DemoOptions): Context {
+  const data_dir = path.resolve(options.dataDir ?? DEMO_DATA_DIR)
+  mkdirSync(data_dir, { recursive: true })
+  const bare = configSchema.parse({ data_dir })
+  const key = hashKey(bare.privacy, data_dir)
+  const attribution = demoAttribution((raw) => fingerprint(raw, key), options.seed)
+  const config = configSchema.parse(demoConfig({ data_dir, attribution }))
+  const log_file = path.join(data_dir, 'tokenwatch.log')
+  const log = createLogger({ level: config.log.level, redact: redactText, write: (line) => appendFileSync(log_file, line) })
+  return { ...contextOf(config, null, { dataDir: data_dir }), log }
+}
+
+async function show(system: System, options: DemoOptions, url: string | null, lines: number, signal: AbortSignal): Promise<void> {
+  await loaded(system, lines, signal)
+  if (signal.aborted) return
+  say(`\nspend per team, last ${options.days} days\n${await spendTable(system)}`)
+  say(`\nstatus page: ${url ?? 'not served'}\nin a second terminal: npx tokenwatch alerts list${options.dataDir === undefined ? '' : ` --data-dir ${options.dataDir}`}`)
+  say(options.incidents ? '\nlive traffic flows now; the first incidents begin within seconds. Ctrl-C drains and exits.\n' : '\nlive traffic flows now, without incidents. Ctrl-C drains and exits.\n')
+  await liveTraffic({ seed: options.seed, speed: options.speed, incidents: options.incidents, clock: system.context.clock, directory: demoLogDirectory(system.context.data_dir) }, signal)
+}
+
+/** Until the collectors stand at the end of their files and the store has all of it. */
+async function loaded({ bus, store, context: { clock } }: System, lines: number, signal: AbortSignal): Promise<void> {
+  const bar = progressBar('loading the history')
+  const started_at = clock.now()
+  const [base] = await store.query<{ rows: string }>(`SELECT count() AS rows FROM ${store.database}.usage_events`)
+  while (!signal.aborted) {
+    const [row] = await store.query<{ rows: string }>(`SELECT count() AS rows FROM ${store.database}.usage_events`)
+    bar.update(Number(row?.rows ?? 0) - Number(base?.rows ?? 0), lines)
+    const [behind] = await store.query<{ streams: string; scanned_to: string | null }>(`SELECT count() AS streams, toUnixTimestamp64Milli(min(scanned_to)) AS scanned_to FROM ${store.database}.collector_status`)
+    const at_end = Number(behind?.streams ?? 0) > 0 && Number(behind?.scanned_to ?? 0) >= started_at
+    if (at_end && (await hasPassed(bus, 'store', await bus.end_offsets(['usage.v1', 'secret-access.v1']))) && (await isRollupCurrent(store))) break
+    await clock.sleep(200, signal)
+  }
+  bar.end()
+}
+
+async function spendTable({ store }: System): Promise<string> {
+  const rows = await store.query<{ team: string; requests: string; input: string; output: string; usd: string | null }>(
+    `SELECT team_id AS team, sum(requests) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, toString(round(sum(cost_usd), 2)) AS usd
+     FROM ${store.database}.spend_daily GROUP BY team_id ORDER BY sum(cost_usd) DESC`,
+  )
+  const grouped = (digits: string) => Number(digits).toLocaleString('en')
+  return table(
+    ['team', 'requests', 'input tokens', 'output tokens', 'USD'],
+    rows.map((row) => [row.team, grouped(row.requests), grouped(row.input), grouped(row.output), row.usd ?? 'unpriced']),
+  )
+}

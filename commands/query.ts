@@ -1,0 +1,18 @@
+import type { Command } from 'commander'
+import { loadReadingContext } from './context.ts'
+import { command, type GlobalOptions } from './program.ts'
+import { openReader } from './reader.ts'
+
+export const queryCommand = (): Command =>
+  command('query', 'read-only SQL on the store, embedded or remote')
+    .argument('<sql>', 'one SELECT; the views are described in docs/reference.md')
+    .option('--format <name>', 'any ClickHouse output format (default: PrettyCompact on a terminal, else TSVWithNames; JSON with --json)')
+    .action(async (sql: string, options: GlobalOptions & { format?: string }) => {
+      const reader = await openReader(loadReadingContext(options))
+      try {
+        const format = options.format ?? (options.json ? 'JSON' : process.stdout.isTTY ? 'PrettyCompactMonoBlock' : 'TSVWithNames')
+        for await (const chunk of reader.read(sql, format)) process.stdout.write(chunk)
+      } finally {
+        await reader.close()
+      }
+    })

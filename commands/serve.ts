@@ -1,0 +1,39 @@
+/** The HTTP side of a running process: health, metrics, and with the role console the page, /api and /query. */
+import { randomBytes } from 'node:crypto'
+import { consoleRoutes } from '../console/index.ts'
+import { messageOf } from '../runtime/errors.ts'
+import { createHttpServer } from '../runtime/http.ts'
+import { resolveSecret } from '../runtime/secrets.ts'
+import { writeRunFile } from '../store/owner.ts'
+import type { Role } from './roles.ts'
+import type { System } from './system.ts'
+
+export interface Served {
+  /** null: this process listens nowhere. */
+  url: string | null
+  close(): Promise<void>
+}
+
+/** A process without the console listens only where metrics.listen says. The owner of an embedded store always has an API. */
+export async function serve(system: System, roles: readonly Role[]): Promise<Served> {
+  const { config, clock, log, data_dir } = system.context
+  const has_console = roles.includes('console')
+  const listen = has_console ? config.console.listen : config.metrics.listen
+  if (listen === null) return { url: null, close: async () => {} }
+
+  const run_token = randomBytes(24).toString('base64url')
+  const tokens = [...(config.console.token ? [resolveSecret(config.console.token)] : [])]
+  const server = await createHttpServer({ listen, tokens, own_token: run_token, clock, log })
+  server.readiness('bus', (signal) => system.bus.ping(signal))
+  server.readiness('store', (signal) => system.store.ping(signal))
+  if (has_console) consoleRoutes(server, { store: system.store, clock, roles })
+  const owns_store = config.store.kind === 'embedded'
+  const removeRunFile = owns_store ? writeRunFile(data_dir, { pid: process.pid, url: server.url, token: run_token }) : () => {}
+  return {
+    url: server.url,
+    close: async () => {
+      removeRunFile()
+      await server.close().catch((error: unknown) => log.warn('the HTTP server did not close cleanly', { error: messageOf(error) }))
+    },
+  }
+}

@@ -1,0 +1,153 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ClickHouseError, createClient } from '@clickhouse/client'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../runtime/clock.ts'
+import { createHttpServer, type HttpServer } from '../runtime/http.ts'
+import { silentLogger } from '../runtime/log.ts'
+import { openStore } from '../store/index.ts'
+import type { Store } from '../store/store.ts'
+import { consoleRoutes } from './index.ts'
+
+// The real embedded engine behind the real server: what Grafana and the official client meet.
+const data_dir = mkdtempSync(join(tmpdir(), 'tokenwatch-console-'))
+let store: Store
+let server: HttpServer
+
+beforeAll(async () => {
+  store = await openStore(
+    { kind: 'embedded', database: 'tokenwatch', limits: { execution_time: 30_000, memory_bytes: 300_000_000, result_rows: 1_000_000, result_bytes: 200_000_000 } },
+    { data_dir, clock: systemClock, log: silentLogger },
+  )
+  server = await createHttpServer({ listen: '127.0.0.1:0', own_token: 'token-of-this-run', log: silentLogger, clock: systemClock })
+  consoleRoutes(server, { store, clock: systemClock, roles: ['console'] })
+}, 60_000)
+
+afterAll(async () => {
+  await server.close()
+  await store.close()
+  rmSync(data_dir, { recursive: true, force: true })
+})
+
+const sql = (path: string, init?: RequestInit) => fetch(`${server.url}${path}`, init)
+
+describe('the official client on /query', () => {
+  const open = (path: string, more = {}) => createClient({ url: server.url, pathname: path, ...more })
+
+  it.each(['/query', ''])('pings and reads with the path %j', async (path) => {
+    const client = open(path)
+    expect(await client.ping()).toEqual({ success: true })
+    const rows = await (await client.query({ query: 'SELECT number, toString(number * 2) AS twice FROM numbers(3)', format: 'JSONEachRow' })).json()
+    expect(rows).toEqual([
+      { number: '0', twice: '0' },
+      { number: '1', twice: '2' },
+      { number: '2', twice: '4' },
+    ])
+    await client.close()
+  })
+
+  it('binds parameters, whatever they hold', async () => {
+    const client = open('/query')
+    const evil = `it's "quoted" \\ {x:String}; DROP TABLE usage_events -- \n\t`
+    const result = await client.query({
+      query: 'SELECT {text:String} AS text, {n:UInt64} AS n, {list:Array(String)} AS list',
+      query_params: { text: evil, n: '18446744073709551615', list: ['a', "b'c"] },
+      format: 'JSONEachRow',
+    })
+    expect(await result.json()).toEqual([{ text: evil, n: '18446744073709551615', list: ['a', "b'c"] }])
+    await client.close()
+  })
+
+  it('packs and unpacks with gzip', async () => {
+    const client = open('/query', { compression: { request: true, response: true } })
+    const result = await client.query({ query: 'SELECT number FROM numbers(20000)', format: 'JSONCompactEachRow' })
+    expect(await result.json()).toHaveLength(20_000)
+    await client.close()
+  })
+
+  it('gets the engine’s own errors, with their codes', async () => {
+    const client = open('/query')
+    for (const [query, code] of [
+      ['SELECT * FROM nothing_like_it', '60'],
+      ['SELECT unknown_column FROM usage', '47'],
+      ['SELECT 1 FROM', '62'],
+    ] as const) {
+      const error: unknown = await client.query({ query }).catch((thrown: unknown) => thrown)
+      expect(error).toBeInstanceOf(ClickHouseError)
+      expect((error as ClickHouseError).code).toBe(code)
+    }
+    await client.close()
+  })
+
+  it.each([
+    'INSERT INTO usage_events (event_id) VALUES (generateUUIDv4())',
+    'DROP TABLE usage_events',
+    'SELECT 1; SELECT 2',
+    "SELECT 1 INTO OUTFILE '/tmp/x'",
+    "SELECT * FROM file('/etc/passwd', 'LineAsString')",
+    'SET max_threads = 1',
+  ])('reads only: %s', async (query) => {
+    const client = open('/query')
+    await expect(client.query({ query })).rejects.toThrow(ClickHouseError)
+    await client.close()
+  })
+})
+
+describe('/query by hand', () => {
+  it('takes SQL in the URL, in the body, with a format in either', async () => {
+    expect(await (await sql('/query?query=SELECT%201')).text()).toBe('1\n')
+    expect(await (await sql('/query', { method: 'POST', body: 'SELECT 1 AS x FORMAT JSONEachRow' })).text()).toBe('{"x":1}\n')
+    const answer = await sql('/query?default_format=CSVWithNames&query_id=mine', { method: 'POST', body: 'SELECT 1 AS x' })
+    expect(await answer.text()).toBe('"x"\n1\n')
+    expect(answer.headers.get('x-clickhouse-query-id')).toBe('mine')
+    expect(answer.headers.get('x-clickhouse-format')).toBe('CSVWithNames')
+    expect(answer.headers.get('content-type')).toContain('text/csv')
+  })
+
+  it('says what is wrong in ClickHouse’s own words', async () => {
+    const empty = await sql('/query', { method: 'POST', body: ' ' })
+    expect([empty.status, empty.headers.get('x-clickhouse-exception-code')]).toEqual([400, '62'])
+    const broken = await sql('/query?query=SELEKT%201')
+    expect(broken.headers.get('x-clickhouse-exception-code')).not.toBeNull()
+    expect(await broken.text()).toMatch(/^Code: \d+\. DB::Exception: /)
+    expect((await sql('/query?database=other&query=SELECT%201')).status).toBe(404)
+  })
+
+  it('knows the token of this run and refuses another', async () => {
+    const ask = (token: string) => sql('/query?query=SELECT%201', { headers: { authorization: `Bearer ${token}` } })
+    expect((await ask('token-of-this-run')).status).toBe(200)
+    expect((await ask('another-token')).status).toBe(401)
+  })
+})
+
+describe('the page', () => {
+  it('is whole on its own: no foreign content, no inline script or style', async () => {
+    const page = await (await sql('/')).text()
+    expect(page).toContain('<title>Tokenwatch</title>')
+    expect(page).not.toMatch(/https?:\/\//)
+    expect(page).not.toMatch(/<script>|style="|onclick/)
+    for (const path of page.matchAll(/(?:href|src)="(\/assets\/[^"]+)"/g)) expect((await sql(path[1] ?? '')).status).toBe(200)
+  })
+
+  it('reads every part of its status from the real views', async () => {
+    const status = (await (await sql('/api/status')).json()) as Record<string, unknown>
+    expect(status).toMatchObject({ problems: [], alerts: [], collectors: [], hours: [], teams: [], month: [], roles: ['console'] })
+    expect(await (await sql('/api/alerts')).json()).toEqual({ alerts: [] })
+    expect(await (await sql('/api/spend?days=7')).json()).toEqual({ days: [] })
+    expect((await sql('/api/spend?days=0')).status).toBe(400)
+  })
+
+  it('shows what it can when a part cannot be read', async () => {
+    await store.command('RENAME TABLE tokenwatch.alerts TO tokenwatch.alerts_away')
+    try {
+      await systemClock.sleep(1600)
+      const status = (await (await sql('/api/status')).json()) as { alerts: unknown; collectors: unknown; problems: string[] }
+      expect(status.alerts).toBeNull()
+      expect(status.collectors).toEqual([])
+      expect(status.problems[0]).toMatch(/^alerts: /)
+    } finally {
+      await store.command('RENAME TABLE tokenwatch.alerts_away TO tokenwatch.alerts')
+    }
+  })
+})

@@ -1,0 +1,41 @@
+/** geography: a key or an actor shows up in a network or country that its history gives no reason for. README.md has the method. */
+import type { DetectedFinding, DetectorSpec, Step } from '../../detector.ts'
+import { type GeographyConfig, geographyConfig } from './config.ts'
+import { ATTACK, judge, tell } from './judge.ts'
+import { GeographyState } from './state.ts'
+
+export const geography: DetectorSpec<'usage.v1' | 'secret-access.v1', GeographyState, GeographyConfig> = {
+  id: 'geography',
+  summary: 'A key, or somebody who reads secrets, appears in a country or network that is new to it',
+  config: geographyConfig,
+  example: { min_history: '5d', allow: { asns: [64500], countries: ['CH'], cidrs: ['192.0.2.0/24'] } },
+  version: '1',
+  topics: ['usage.v1', 'secret-access.v1'],
+  attack: ATTACK,
+  keys(event) {
+    if ('requests' in event) return [event.api_key_id === null ? event.owner_ref : `key:${event.api_key_id}`]
+    // A service that calls for somebody has the service's address, not the caller's.
+    return event.is_child || event.client_service !== null ? [] : [`actor:${event.actor_id}`]
+  },
+  step(state, input, key, { config, now }): Step<GeographyState> {
+    state ??= new GeographyState()
+    const findings: DetectedFinding[] = []
+    if ('event' in input) {
+      const bucket = state.add(input.event)
+      const finding = tell(state, key, bucket, judge(state, key, bucket, now, config), false)
+      if (finding) findings.push(finding)
+    } else {
+      const here = state
+      here.close(input.tick, (bucket) => {
+        const strange = judge(here, key, bucket, input.tick, config)
+        const finding = tell(here, key, bucket, strange, true)
+        if (finding) findings.push(finding)
+        return new Set(strange.map(({ name }) => name))
+      })
+    }
+    const { wake_at } = state
+    return wake_at === undefined ? { state, findings } : { state, findings, wake_at }
+  },
+  encode: (state) => state.encode(),
+  decode: (bytes) => GeographyState.decode(bytes),
+}

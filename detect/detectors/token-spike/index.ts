@@ -1,0 +1,54 @@
+/** token-spike: a key spends, uses or asks far more than it ever does at this hour. Method, bounds and measurements: README.md. */
+import type { UsageEvent } from '../../../schemas/usage.ts'
+import type { DetectedFinding, DetectorInput, DetectorSpec, Step } from '../../detector.ts'
+import { startOf } from './bucket.ts'
+import { type TokenSpikeConfig, tokenSpikeConfig } from './config.ts'
+import { ATTACK, judge, tell } from './judge.ts'
+import { SpikeState } from './state.ts'
+
+export const tokenSpike: DetectorSpec<'usage.v1', SpikeState, TokenSpikeConfig> = {
+  id: 'token-spike',
+  summary: 'Spend, tokens or requests of a key far above its own profile by hour of day, or above its team for a new key',
+  config: tokenSpikeConfig,
+  example: { min_usd_per_bucket: '1.00', cold_start: '3d' },
+  version: '1',
+  topics: ['usage.v1'],
+  attack: ATTACK,
+  keys: (event) => [keyOf(event), poolOf(event)],
+  step(state, input, key, { config, now }) {
+    state ??= new SpikeState(isPool(key))
+    return 'event' in input ? onEvent(state, input, now, config) : onTick(state, input.tick, config)
+  },
+  encode: (state) => state.encode(),
+  decode: (bytes) => SpikeState.decode(bytes),
+}
+
+function onEvent(state: SpikeState, { event }: Extract<DetectorInput<'usage.v1'>, { event: unknown }>, now: number, config: TokenSpikeConfig): Step<SpikeState> {
+  const entity = keyOf(event)
+  const bucket = state.add(event, entity)
+  state.catchUp(startOf(event.event_time), now)
+  const verdict = judge(state, entity, bucket, config)
+  const finding = verdict && tell(state, entity, bucket, verdict, false)
+  return withWake(state, finding ? [finding] : [])
+}
+
+function onTick(state: SpikeState, tick: number, config: TokenSpikeConfig): Step<SpikeState> {
+  const findings: DetectedFinding[] = []
+  state.close(tick, (entity, bucket) => {
+    const verdict = judge(state, entity, bucket, config)
+    const finding = verdict && tell(state, entity, bucket, verdict, true)
+    if (finding) findings.push(finding)
+    return verdict !== undefined
+  })
+  return withWake(state, findings)
+}
+
+const withWake = (state: SpikeState, findings: DetectedFinding[]): Step<SpikeState> => {
+  const { wake_at } = state
+  return wake_at === undefined ? { state, findings } : { state, findings, wake_at }
+}
+
+/** Prefixed, so that no owner_ref can be taken for a pool. */
+const keyOf = (event: UsageEvent): string => (event.api_key_id === null ? event.owner_ref : `key:${event.api_key_id}`)
+const poolOf = (event: UsageEvent): string => (event.team_id === null ? 'pool:organisation' : `pool:team:${event.team_id}`)
+const isPool = (key: string): boolean => key.startsWith('pool:')

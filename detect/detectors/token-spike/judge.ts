@@ -1,0 +1,152 @@
+/** Says whether a bucket is out of character, and writes the finding. */
+import { formatDuration } from '../../duration-text.ts'
+import { picoToUsd, usdToPico } from '../../../pricing/money.ts'
+import type { Evidence } from '../../../schemas/findings.ts'
+import type { Severity } from '../../../schemas/scalars.ts'
+import type { DetectedFinding } from '../../detector.ts'
+import { microOf, perMinute, shortUsd } from '../../money.ts'
+import { BUCKET_MS, type Bucket, sizesOf } from './bucket.ts'
+import type { TokenSpikeConfig } from './config.ts'
+import type { Bounds } from './profile.ts'
+import type { SpikeState } from './state.ts'
+
+export const ATTACK = ['T1496.004', 'AML.T0034', 'LLM10:2025'] as const
+
+/** Two hours of use spread over the first days: with fewer active buckets there is nothing to compare with. */
+const MIN_ACTIVE = 24
+/** The pool has seen this many buckets of its keys before it judges anybody. */
+const MIN_POOL = 300
+
+export interface Verdict {
+  reason: 'cost-spike' | 'token-spike' | 'request-spike' | 'new-key-spike' | 'cold-start-cap'
+  /** Largest of size / bound over the metrics that decided. */
+  ratio: number
+  bounds: Bounds | null
+}
+
+export function judge(state: SpikeState, entity: string, bucket: Bucket, config: TokenSpikeConfig): Verdict | undefined {
+  const member = state.members.get(entity)
+  const grown = member !== undefined && bucket.start - member.since >= config.cold_start && member.active >= MIN_ACTIVE
+  if (state.pool) return grown ? undefined : judgeYoung(state, bucket, config)
+  if (grown) {
+    const bounds = state.profile.bounds(bucket.start)
+    return bounds && exceeds(bucket, bounds, config)
+  }
+  const cap = config.cold_start_cap_usd === null ? null : usdToPico(config.cold_start_cap_usd)
+  return cap !== null && bucket.pico > cap ? { reason: 'cold-start-cap', ratio: Number(bucket.pico) / Number(cap), bounds: null } : undefined
+}
+
+function judgeYoung(state: SpikeState, bucket: Bucket, config: TokenSpikeConfig): Verdict | undefined {
+  const { since } = state.profile
+  const bounds = state.profile.bounds(bucket.start)
+  if (since === null || bounds === undefined || bucket.start - since < config.cold_start || bounds.buckets < MIN_POOL) return undefined
+  const verdict = exceeds(bucket, bounds, config)
+  return verdict && { ...verdict, reason: 'new-key-spike' }
+}
+
+function exceeds(bucket: Bucket, bounds: Bounds, config: TokenSpikeConfig): Verdict | undefined {
+  const sizes = sizesOf(bucket)
+  const floor = microOf(usdToPico(config.min_usd_per_bucket))
+  const cost = sizes.cost / Math.max(bounds.cost, floor)
+  // Where every request has a price, dollars decide what is worth a page; tokens and requests speak for the unpriced ones.
+  const matters = sizes.cost >= floor || bucket.unpriced > 0 || bucket.unmetered > 0
+  const tokens = matters ? sizes.tokens / Math.max(bounds.tokens, config.min_tokens_per_bucket) : 0
+  const requests = matters ? sizes.requests / Math.max(bounds.requests, config.min_requests_per_minute) : 0
+  if (cost > 1) return { reason: 'cost-spike', ratio: Math.max(cost, tokens, requests), bounds }
+  if (tokens > 1) return { reason: 'token-spike', ratio: Math.max(tokens, requests), bounds }
+  return requests > 1 ? { reason: 'request-spike', ratio: requests, bounds } : undefined
+}
+
+/** The finding, or undefined if nothing worth telling happened since the last emission. */
+export function tell(state: SpikeState, entity: string, bucket: Bucket, verdict: Verdict, closing: boolean): DetectedFinding | undefined {
+  const grown = closing ? bucket.requests !== bucket.emitted_at : bucket.emitted === 0 || bucket.requests >= 2 * bucket.emitted_at
+  if (!grown) return undefined
+  bucket.emitted++
+  bucket.emitted_at = bucket.requests
+  const burn = perMinute(bucket.pico, bucket.first, bucket.last)
+  const { api_key_id, owner_ref, team_id, service, provider } = bucket.owner
+  return {
+    revision: bucket.emitted,
+    entity,
+    window_start: bucket.start,
+    window_end: bucket.start + BUCKET_MS,
+    first_event_time: bucket.first,
+    last_event_time: bucket.last,
+    severity: severityOf(burn, bucket, verdict),
+    reason: verdict.reason,
+    title: titleOf(verdict),
+    summary: summaryOf(entity, bucket, verdict, burn, closing),
+    attack: [...ATTACK],
+    team_id,
+    service,
+    owner_ref,
+    api_key_id,
+    provider,
+    spend_usd_per_minute: bucket.pico > 0n ? picoToUsd(burn) : null,
+    spend_usd: bucket.pico > 0n ? picoToUsd(bucket.pico) : null,
+    evidence: evidenceOf(state, bucket, verdict),
+    baseline: { buckets: verdict.bounds?.buckets ?? 0, from: state.profile.since, note: noteOf(state, bucket, verdict) },
+  }
+}
+
+/** Ten dollars a minute is a month's salary in a day; one is an incident of the working day. */
+function severityOf(burn: bigint, bucket: Bucket, { reason, ratio }: Verdict): Severity {
+  if (burn >= 10_000_000_000_000n) return 'critical'
+  if (burn >= 1_000_000_000_000n) return 'high'
+  if (bucket.unpriced + bucket.unmetered > 0 && ratio >= 10) return 'high'
+  return reason === 'request-spike' ? 'low' : 'medium'
+}
+
+const titles: Record<Verdict['reason'], string> = {
+  'cost-spike': 'Spend far above what this key usually costs',
+  'token-spike': 'Tokens far above what this key usually uses',
+  'request-spike': 'Requests far above what this key usually sends',
+  'new-key-spike': 'A new key uses far more than the other keys of its team',
+  'cold-start-cap': 'A new key spends more than the cap for unknown keys',
+}
+const titleOf = (verdict: Verdict): string => titles[verdict.reason]
+
+function summaryOf(entity: string, bucket: Bucket, { reason, bounds }: Verdict, burn: bigint, closing: boolean): string {
+  const span = formatDuration(closing ? BUCKET_MS : Math.max(1000, bucket.last - bucket.first))
+  const top = [...bucket.models].sort(([, a], [, b]) => b.tokens - a.tokens)[0]?.[0] ?? 'unknown'
+  const seen = bucket.pico > 0n ? `${shortUsd(bucket.pico)} USD (${shortUsd(burn)} USD a minute)` : `${bucket.tokens} tokens`
+  const used = `${entity} used ${seen} in ${span}, ${bucket.requests} requests, mostly ${top}`
+  if (bounds === null) return `${used}; it is too new for a baseline, and no new key may spend that much.`
+  const usual = bucket.pico > 0n ? `${shortUsd(BigInt(Math.round(Math.max(0, bounds.expected.cost))) * 1_000_000n)} USD` : `${Math.round(Math.max(0, bounds.expected.tokens))} tokens`
+  return reason === 'new-key-spike' ? `${used}; keys of its team use about ${usual} in 5 min.` : `${used}; at this hour about ${usual} in 5 min is usual.`
+}
+
+function evidenceOf(state: SpikeState, bucket: Bucket, { bounds, ratio }: Verdict): Evidence {
+  const sizes = sizesOf(bucket)
+  const usd = (micro: number) => picoToUsd(BigInt(Math.round(Math.max(0, micro))) * 1_000_000n)
+  const models = [...bucket.models].sort(([, a], [, b]) => b.tokens - a.tokens || b.requests - a.requests)
+  return {
+    times_bound: Math.round(ratio * 100) / 100,
+    seen_tokens: bucket.tokens,
+    seen_usd: picoToUsd(bucket.pico),
+    seen_requests: bucket.requests,
+    seen_requests_busiest_minute: sizes.requests,
+    failed_requests: bucket.failed,
+    ...(bounds && {
+      expected_tokens: Math.round(Math.max(0, bounds.expected.tokens)),
+      expected_usd: usd(bounds.expected.cost),
+      bound_tokens: Math.round(bounds.tokens),
+      bound_usd: usd(bounds.cost),
+      bound_requests_busiest_minute: Math.round(bounds.requests),
+    }),
+    models: models.slice(0, 6).map(([model, use]) => ({ model, requests: use.requests, tokens: use.tokens, usd: picoToUsd(use.pico) })),
+    new_models: models.map(([model]) => model).filter((model) => !state.models.has(model) && model !== 'others'),
+    new_addresses: [...bucket.fresh_addresses].sort(),
+    unpriced_requests: bucket.unpriced,
+    unmetered_requests: bucket.unmetered,
+  }
+}
+
+function noteOf(state: SpikeState, bucket: Bucket, { bounds }: Verdict): string {
+  const basis = bounds === null ? 'no baseline yet: absolute cap' : state.pool ? 'pooled profile of the team, the key is new' : 'own profile by hour of day (UTC), closed buckets only'
+  const blind = [
+    ...(bucket.unmetered > 0 ? [`${bucket.unmetered} answers carried no tokens`] : []),
+    ...(bucket.unpriced > 0 ? [`${bucket.unpriced} requests have no price`] : []),
+  ]
+  return blind.length === 0 ? basis : `${basis}; partly blind: ${blind.join(', ')}`
+}

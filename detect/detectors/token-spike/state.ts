@@ -1,0 +1,127 @@
+/** State of one entity: a key with its own profile, or the pool of a team that judges the keys that are too young for one. */
+import type { UsageEvent } from '../../../schemas/usage.ts'
+import { addTo, BUCKET_MS, type Bucket, bucketFromJSON, bucketToJSON, newBucket, sizesOf, startOf } from './bucket.ts'
+import { LAG, Profile } from './profile.ts'
+
+/** What a person would call "used before": bounded, the longest unused one goes. */
+const KNOWN_MODELS = 64
+const KNOWN_ADDRESSES = 128
+const MEMBERS = 512
+/** A level that has lasted six hours is the new normal: from then on it is learnt. */
+const STREAK_LEARNT = 72
+/** A guard for a runner that is far behind: a week of open buckets. More are closed as they are. */
+const OPEN_LIMIT = 2016
+
+export interface Member {
+  since: number
+  /** Closed buckets with at least one request. */
+  active: number
+  /** Buckets in a row that fired. */
+  streak: number
+}
+
+export class SpikeState {
+  readonly pool: boolean
+  profile = new Profile()
+  /** start → entity → bucket. A key's own state has one entity. */
+  open = new Map<number, Map<string, Bucket>>()
+  members = new Map<string, Member>()
+  models = new Map<string, number>()
+  addresses = new Map<string, number>()
+
+  constructor(pool: boolean) {
+    this.pool = pool
+  }
+
+  /** Adds the event to its open bucket. */
+  add(event: UsageEvent, entity: string): Bucket {
+    const start = startOf(event.event_time)
+    let buckets = this.open.get(start)
+    if (buckets === undefined) this.open.set(start, (buckets = new Map()))
+    let bucket = buckets.get(entity)
+    if (bucket === undefined) buckets.set(entity, (bucket = newBucket(event)))
+    addTo(bucket, event, (address) => this.addresses.has(address))
+    this.member(entity, start)
+    return bucket
+  }
+
+  member(entity: string, start: number): Member {
+    let member = this.members.get(entity)
+    if (member === undefined) this.members.set(entity, (member = { since: start, active: 0, streak: 0 }))
+    else if (start < member.since) member.since = start
+    return member
+  }
+
+  /** Learns the silence up to LAG before `start`, as far as event time has passed it: that makes the bound of `start` known. */
+  catchUp(start: number, now: number): void {
+    const closed = startOf(Math.max(0, now)) - BUCKET_MS
+    this.profile.learnThrough(Math.min(start - LAG * BUCKET_MS, closed), () => this.#silence())
+  }
+
+  /** Closes what ends at or before `now`, oldest first. `judge` says whether the bucket fired. */
+  close(now: number, judge: (entity: string, bucket: Bucket) => boolean): void {
+    const due = [...this.open.keys()].filter((start) => start + BUCKET_MS <= now || this.open.size > OPEN_LIMIT).sort((a, b) => a - b)
+    for (const start of due) {
+      this.profile.begin(start)
+      this.profile.learnThrough(start - BUCKET_MS, () => this.#silence())
+      const buckets = [...(this.open.get(start) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))
+      const learn: Bucket[] = []
+      for (const [entity, bucket] of buckets) if (this.#settle(entity, bucket, judge(entity, bucket))) learn.push(bucket)
+      this.open.delete(start)
+      this.profile.learnThrough(start, () => learn.map((bucket) => ({ sizes: sizesOf(bucket), requests: bucket.requests })))
+    }
+    while (this.members.size > MEMBERS) this.members.delete(this.members.keys().next().value ?? '')
+  }
+
+  get wake_at(): number | undefined {
+    let first = Infinity
+    for (const start of this.open.keys()) first = Math.min(first, start)
+    return first === Infinity ? undefined : first + BUCKET_MS
+  }
+
+  encode(): Uint8Array {
+    const open = [...this.open].map(([start, buckets]) => [start, [...buckets].map(([entity, bucket]) => [entity, bucketToJSON(bucket)])])
+    const { pool, profile, members, models, addresses } = this
+    return Buffer.from(JSON.stringify({ pool, profile, open, members: [...members], models: [...models], addresses: [...addresses] }))
+  }
+
+  static decode(bytes: Uint8Array): SpikeState {
+    const raw = JSON.parse(Buffer.from(bytes).toString('utf8')) as {
+      pool: boolean
+      profile: unknown
+      open: [number, [string, unknown][]][]
+      members: [string, Member][]
+      models: [string, number][]
+      addresses: [string, number][]
+    }
+    const state = new SpikeState(raw.pool)
+    state.profile = Profile.fromJSON(raw.profile)
+    state.open = new Map(raw.open.map(([start, buckets]) => [start, new Map(buckets.map(([entity, bucket]) => [entity, bucketFromJSON(bucket)]))]))
+    state.members = new Map(raw.members)
+    state.models = new Map(raw.models)
+    state.addresses = new Map(raw.addresses)
+    return state
+  }
+
+  /** True if the bucket may be learnt. What fired is not normal until it has lasted. */
+  #settle(entity: string, bucket: Bucket, fired: boolean): boolean {
+    const member = this.member(entity, bucket.start)
+    member.active++
+    member.streak = fired ? member.streak + 1 : 0
+    if (fired && member.streak <= STREAK_LEARNT) return false
+    for (const model of bucket.models.keys()) remember(this.models, model, bucket.start, KNOWN_MODELS)
+    for (const address of bucket.fresh_addresses) remember(this.addresses, address, bucket.start, KNOWN_ADDRESSES)
+    return true
+  }
+
+  /** A key that says nothing is at zero; a pool learns nothing from it, or its sparse keys would make every key look loud. */
+  #silence(): { sizes: { cost: number; tokens: number; requests: number }; requests: number }[] {
+    return this.pool ? [] : [{ sizes: { cost: 0, tokens: 0, requests: 0 }, requests: 0 }]
+  }
+}
+
+function remember(known: Map<string, number>, name: string, at: number, limit: number): void {
+  known.delete(name)
+  known.set(name, at)
+  if (known.size > limit) known.delete(known.keys().next().value ?? '')
+}

@@ -1,0 +1,193 @@
+/**
+ * The loop around sources: read a page, publish it, then the checkpoint, then the progress. In that order: a checkpoint moves only
+ * after the bus says durable, progress only after the checkpoint, so a crash repeats work (same ids) and never skips any.
+ */
+import type { Bus } from '../bus/bus.ts'
+import type { Clock } from '../runtime/clock.ts'
+import { crashPoint } from '../runtime/crash.ts'
+import { messageOf, PermanentError, TransientError, UsageError } from '../runtime/errors.ts'
+import type { Logger } from '../runtime/log.ts'
+import { counter, gauge } from '../runtime/metrics.ts'
+import { type Random, systemRandom } from '../runtime/random.ts'
+import { fullJitter, retry } from '../runtime/retry.ts'
+import type { StateStore } from '../store/store.ts'
+import { createOccurrences } from './occurrences.ts'
+import type { Pipeline } from './pipeline.ts'
+import { Announcer } from './progress.ts'
+import { publishPage } from './publish.ts'
+import type { Page } from './source.ts'
+import type { CollectorSource } from './sources/index.ts'
+
+export { type IngestSummary, runIngest } from './run.ts'
+
+const blindStreams = gauge('tokenwatch_ingest_blind', '1 while a stream cannot be read', ['source', 'stream'] as const)
+const lateTotal = counter('tokenwatch_ingest_late_total', 'events found behind what was said to be complete', ['source'] as const)
+const readFailures = counter('tokenwatch_ingest_read_failures_total', 'reads that failed and are tried again', ['source', 'kind'] as const)
+
+export interface CollectorOptions {
+  /** Milliseconds between two checkpoints and progress records of a busy stream. Default 1,000: what a crash repeats at most. */
+  checkpoint_every?: number
+  /** How far records of a stream may be out of order, ms. Default 60,000. */
+  order_tolerance?: number
+  /** Wait before a stream that cannot be read (permission, missing file) is tried again, ms. Default 60,000. */
+  blind_retry?: number
+}
+
+export interface CollectorDeps {
+  sources: readonly CollectorSource[]
+  pipeline: Pipeline
+  bus: Bus
+  state: StateStore
+  clock: Clock
+  log: Logger
+  random?: Random
+  options?: CollectorOptions
+}
+
+const SCOPE = 'checkpoints'
+// A glitch heals by itself; after this many failures in a row the stream is called blind, so that nobody waits for it.
+const BLIND_AFTER = 5
+
+/** Resolves when the signal aborts, or when every source has come to its end; one bad source never stops the others. */
+export async function runCollector(deps: CollectorDeps, signal: AbortSignal): Promise<void> {
+  const streams = deps.sources.map((source) => new Stream(source, deps))
+  await Promise.all(streams.map((stream) => stream.start(signal)))
+  await Promise.all(streams.map((stream) => stream.run(signal)))
+}
+
+class Stream {
+  readonly #source: CollectorSource
+  readonly #deps: CollectorDeps
+  readonly #log: Logger
+  readonly #key: string
+  readonly #announcer: Announcer
+  readonly #every: number
+  readonly #pipeline: Pipeline
+  #occurrence = createOccurrences()
+  #after: unknown
+  #stored = ''
+  #stored_at = -Infinity
+  #failures = 0
+  #blind = false
+
+  constructor(source: CollectorSource, deps: CollectorDeps) {
+    this.#source = source
+    this.#deps = deps
+    this.#key = `${source.id} ${source.stream}`
+    this.#log = deps.log.with({ source: source.id, stream: source.stream })
+    this.#pipeline = source.formats === undefined ? deps.pipeline : deps.pipeline.withFormats(source.formats)
+    this.#every = deps.options?.checkpoint_every ?? 1_000
+    const { bus, clock, log } = deps
+    this.#announcer = new Announcer({ bus, clock, log, run_id: null, order_tolerance: deps.options?.order_tolerance ?? 60_000 }, { key: this.#key, kind: source.kind, stream: source.stream })
+  }
+
+  /** Says that the stream is there, before any stream says how far it is: else the watermark would run ahead of the slow ones. */
+  async start(signal: AbortSignal): Promise<void> {
+    await this.#announcer.send({}, signal).catch((error: unknown) => this.#unlessAborted(error, signal))
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    try {
+      const stored = await this.#waitFor('the store', signal, () => this.#deps.state.get(SCOPE, this.#key))
+      this.#after = stored === undefined ? undefined : this.#decode(stored)
+      while (!signal.aborted) {
+        if (await this.#pass(signal)) return
+      }
+    } catch (error) {
+      this.#unlessAborted(error, signal)
+    }
+  }
+
+  /** One read from the last checkpoint on. true: the source has come to its end. */
+  async #pass(signal: AbortSignal): Promise<boolean> {
+    try {
+      for await (const page of this.#source.read(this.#after, signal)) {
+        await this.#take(page, signal)
+        if (page.done === true) return true
+        if (signal.aborted) break
+      }
+      // What was published must not be published again after a restart.
+      if (signal.aborted) await this.#store()
+      else await this.#deps.clock.sleep(this.#every, signal)
+      return false
+    } catch (error) {
+      if (signal.aborted) throw error
+      await this.#failed(error, signal)
+      return false
+    }
+  }
+
+  async #take(page: Page<unknown>, signal: AbortSignal): Promise<void> {
+    const { bus, clock } = this.#deps
+    if (page.records.length > 0) {
+      const deps = { pipeline: this.#pipeline, bus, clock, log: this.#log, run_id: null }
+      const times = await publishPage(page.records, this.#occurrence, this.#announcer.scanned_to, this.#announcer.counts, deps, signal).catch((error: unknown) => {
+        // Counted but not published: when the page is read again its twins must be counted from the start.
+        this.#occurrence = createOccurrences()
+        throw error
+      })
+      this.#announcer.saw(times)
+      if (times.late > 0) lateTotal.inc({ source: this.#source.kind }, times.late)
+    }
+    this.#after = page.next
+    this.#announcer.scanned(page.scanned_to)
+    this.#healed()
+    const idle = page.records.length === 0
+    if (page.done === true || idle || clock.now() - this.#stored_at >= this.#every) {
+      await this.#waitFor('the store', signal, () => this.#store())
+      crashPoint('collector.after-checkpoint')
+      await this.#announcer.send({ done: page.done === true }, signal)
+    }
+  }
+
+  /** A checkpoint that cannot be read costs a re-read, never a stop: ids make the repetition harmless. */
+  #decode(stored: Uint8Array): unknown {
+    try {
+      return JSON.parse(Buffer.from(stored).toString('utf8'))
+    } catch (error) {
+      this.#log.error('the checkpoint cannot be read: the stream is read from its begin', { error: messageOf(error) })
+      return undefined
+    }
+  }
+
+  async #store(): Promise<void> {
+    const text = JSON.stringify(this.#after)
+    if (this.#after === undefined || text === this.#stored) return
+    await this.#deps.state.put(SCOPE, new Map([[this.#key, Buffer.from(text)]]))
+    this.#stored = text
+    this.#stored_at = this.#deps.clock.now()
+  }
+
+  /** The world is away: again with jitter. It says no for good (permission, missing file): blind, named once, again slowly. */
+  async #failed(error: unknown, signal: AbortSignal): Promise<void> {
+    const { clock, random = systemRandom, options } = this.#deps
+    const permanent = error instanceof PermanentError || error instanceof UsageError
+    this.#failures++
+    readFailures.inc({ source: this.#source.kind, kind: permanent ? 'permanent' : 'transient' })
+    if ((permanent || this.#failures >= BLIND_AFTER) && !this.#blind) {
+      this.#blind = true
+      blindStreams.set({ source: this.#source.id, stream: this.#source.stream }, 1)
+      this.#log.error('a stream cannot be read: it is tried again until it can', { error: messageOf(error) })
+      await this.#announcer.send({ blind: messageOf(error) }, signal)
+    } else if (!this.#blind) this.#log.warn('reading failed: trying again', { error: messageOf(error) })
+    const wished = error instanceof TransientError ? error.retry_after_ms : undefined
+    const slow = options?.blind_retry ?? 60_000
+    await clock.sleep(permanent ? slow / 2 + random() * (slow / 2) : (wished ?? fullJitter(this.#failures, random)), signal)
+  }
+
+  #healed(): void {
+    this.#failures = 0
+    if (!this.#blind) return
+    this.#blind = false
+    blindStreams.set({ source: this.#source.id, stream: this.#source.stream }, 0)
+    this.#log.info('the stream can be read again')
+  }
+
+  #waitFor<T>(what: string, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return retry(work, { clock: this.#deps.clock, signal, log: this.#log, what, retryable: () => true })
+  }
+
+  #unlessAborted(error: unknown, signal: AbortSignal): void {
+    if (!signal.aborted) throw error
+  }
+}

@@ -1,0 +1,25 @@
+/** The sections of the config that belong to this room. Attribution is in schemas/, the ledger reads it, too. */
+import { z } from 'zod'
+import { secretRef } from '../runtime/secrets.ts'
+
+export { formatsConfig } from './formats/index.ts'
+export { sourcesConfig } from './sources/index.ts'
+
+export const privacyConfig = z
+  .strictObject({
+    hash_key: secretRef.optional().describe('key of the HMAC that stands for API keys and users; embedded default: made once, in <data_dir>/hash.key. All collectors must share it'),
+    truncate_ip: z.enum(['none', '/24+/48']).default('none').describe('/24+/48: keep 24 bits of IPv4 and 48 of IPv6 addresses, after country and network were looked up'),
+    user_ids: z.enum(['keep', 'hash']).default('keep').describe('hash: user ids become pseudonyms and e-mail addresses are cut out of every text'),
+  })
+  .prefault({})
+  .describe('what is kept of people and keys')
+export type PrivacyConfig = z.infer<typeof privacyConfig>
+
+export const geoConfig = z
+  .strictObject({
+    country_db: z.string().min(1).optional().describe('path of a MaxMind or DB-IP country or city database (.mmdb); default: the one that comes along'),
+    asn_db: z.string().min(1).optional().describe('path of a MaxMind or DB-IP ASN database (.mmdb); default: the table that comes along'),
+  })
+  .prefault({})
+  .describe('where countries and networks of addresses come from; always offline')
+export type GeoConfig = z.infer<typeof geoConfig>

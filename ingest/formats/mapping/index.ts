@@ -1,0 +1,195 @@
+/** Format `mapping`: columns or JSON pointers → fields of a usage event, declared in the config. For exports that no format knows. */
+import { nameUuid } from '../../../runtime/ids.ts'
+import { type UsageOutcome, usageOutcome } from '../../../schemas/event.ts'
+import type { FormatSpec, ParsedUsage, Verdict } from '../../format.ts'
+import type { RawRecord } from '../../source.ts'
+import { countFields, type FieldSource, type MappingConfig, mappingConfig, textFields } from './config.ts'
+import { type Instant, parseInstant } from './time.ts'
+
+export const mapping: FormatSpec<MappingConfig> = {
+  id: 'mapping',
+  summary: 'columns or JSON pointers to fields, declared in the config',
+  config: mappingConfig,
+  example: {
+    match: { columns: ['time', 'prompt_tokens'] },
+    fields: { event_time: { column: 'time' }, provider: { constant: 'openai' }, model: { column: 'model' }, input_tokens: { column: 'prompt_tokens' } },
+  },
+  create: (config) => {
+    const mapper = new Mapper(config)
+    return { id: 'mapping', parse: (record, context) => mapper.parse(record, context) }
+  },
+}
+
+type Json = Record<string, unknown>
+type Getter = (row: Json, origin: string) => unknown
+type Scalar = string | number | boolean | null
+
+/** A value that is there but cannot be meant: the record is ours and broken. Names the field, never the value. */
+class BadField extends Error {}
+
+class Mapper {
+  readonly #config: MappingConfig
+  readonly #origin: RegExp | undefined
+  readonly #equals: { get: Getter; value: Scalar }[]
+  readonly #getters: { name: string; get: Getter }[]
+  readonly #time: Getter
+
+  constructor(config: MappingConfig) {
+    const { event_time, duration_ms, audio_duration_ms, ...plain } = config.fields
+    this.#config = config
+    this.#origin = config.match.origin === undefined ? undefined : new RegExp(config.match.origin)
+    this.#equals = (config.match.equals ?? []).map(({ pointer, value }) => ({ get: getter({ pointer }), value }))
+    this.#time = getter(event_time)
+    this.#getters = Object.entries({ ...plain, duration_ms, audio_duration_ms }).flatMap(([name, source]) => {
+      if (source === undefined) return []
+      const get = getter(source)
+      const scale = 'scale' in source ? source.scale : 1
+      return [{ name, get: scale === 1 ? get : (row: Json, origin: string) => scaledValue(get(row, origin), scale, name) }]
+    })
+  }
+
+  parse(record: RawRecord, { json, occurrence }: { json: unknown; occurrence: (key: string) => number }): Verdict {
+    const row = this.#row(json)
+    if (row === undefined) return { kind: 'skip', why: 'not-a-row' }
+    const origin = record.origin.stream
+    if (!this.#matches(row, origin)) return { kind: 'skip', why: 'no-match' }
+    try {
+      const instant = this.#instant(row, origin)
+      const values = new Map<string, Scalar>()
+      for (const { name, get } of this.#getters) values.set(name, scalar(get(row, origin), name))
+      return { kind: 'accept', events: [eventOf(instant, values, occurrence)] }
+    } catch (error) {
+      if (error instanceof BadField) return { kind: 'reject', why: 'bad-field', detail: error.message }
+      throw error
+    }
+  }
+
+  #row(json: unknown): Json | undefined {
+    if (Array.isArray(json)) {
+      const { columns } = this.#config
+      if (columns === undefined || json.length !== columns.length) return undefined
+      return Object.fromEntries(columns.map((name, column) => [name, json[column] as unknown]))
+    }
+    return typeof json === 'object' && json !== null ? (json as Json) : undefined
+  }
+
+  #matches(row: Json, origin: string): boolean {
+    const { columns } = this.#config.match
+    if (columns !== undefined && !columns.every((name) => Object.hasOwn(row, name))) return false
+    if (this.#origin !== undefined && !this.#origin.test(origin)) return false
+    return this.#equals.every(({ get, value }) => get(row, origin) === value)
+  }
+
+  #instant(row: Json, origin: string): Instant {
+    const value = this.#time(row, origin)
+    const instant = typeof value === 'string' || typeof value === 'number' ? parseInstant(value, this.#config.fields.event_time.format) : undefined
+    if (instant === undefined) throw new BadField(`event_time is missing or no ${this.#config.fields.event_time.format} time`)
+    return instant
+  }
+}
+
+function getter(source: FieldSource | { column: string } | { pointer: string }): Getter {
+  if ('column' in source) return (row) => (Object.hasOwn(row, source.column) ? row[source.column] : undefined)
+  if ('constant' in source) return () => source.constant
+  if ('origin' in source) {
+    const pattern = new RegExp(source.origin)
+    return (_, origin) => {
+      const match = pattern.exec(origin)
+      return match === null ? undefined : source.template.replace(/\$(\d)/g, (_whole, group: string) => match[Number(group)] ?? '')
+    }
+  }
+  const steps = source.pointer
+    .split('/')
+    .slice(1)
+    .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'))
+  return (row) => {
+    let at: unknown = row
+    for (const step of steps) {
+      if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return undefined
+      at = (at as Json)[step]
+    }
+    return at
+  }
+}
+
+/** Empty cells are unknown, not zero. */
+function scalar(value: unknown, name: string): Scalar {
+  if (value === undefined || value === null || value === '') return null
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value
+  throw new BadField(`${name} is no text, number or boolean`)
+}
+
+function scaledValue(value: unknown, scale: number, name: string): Scalar {
+  const given = scalar(value, name)
+  if (given === null) return null
+  const number = typeof given === 'boolean' ? NaN : Number(given)
+  if (!Number.isFinite(number)) throw new BadField(`${name} is no number`)
+  return Math.round(number * scale)
+}
+
+function count(values: ReadonlyMap<string, Scalar>, name: string): number | null {
+  const value = values.get(name) ?? null
+  if (value === null) return null
+  const number = typeof value === 'string' && /^\s*\d{1,16}(?:\.0+)?\s*$/.test(value) ? Number(value) : value
+  if (typeof number !== 'number' || !Number.isSafeInteger(number) || number < 0) throw new BadField(`${name} is no whole number of 0 or more`)
+  return number
+}
+
+const text = (values: ReadonlyMap<string, Scalar>, name: string): string | null => {
+  const value = values.get(name) ?? null
+  return value === null ? null : String(value)
+}
+
+function eventOf(instant: Instant, values: ReadonlyMap<string, Scalar>, occurrence: (key: string) => number): ParsedUsage {
+  const provider = text(values, 'provider')
+  if (provider === null) throw new BadField('provider is missing')
+  const status_code = count(values, 'status_code')
+  if (status_code !== null && status_code > 999) throw new BadField('status_code is no HTTP status')
+  const texts = Object.fromEntries(textFields.map((name) => [name, text(values, name)])) as Record<string, string | null>
+  const counts = Object.fromEntries(countFields.map((name) => [name, count(values, name)])) as Record<string, number | null>
+  const metered = counts['input_tokens'] !== null || counts['output_tokens'] !== null || counts['images'] !== null || values.get('audio_duration_ms') != null
+  const api_key = text(values, 'api_key')
+  return {
+    topic: 'usage.v1',
+    event: {
+      ...(texts as Pick<ParsedUsage['event'], 'operation' | 'project_id' | 'org_id' | 'account_id' | 'region' | 'api_key_id' | 'user_id' | 'deployment' | 'model' | 'request_model'>),
+      ...(texts as Pick<ParsedUsage['event'], 'error_type' | 'error_code' | 'request_id' | 'response_id' | 'service' | 'owner_ref' | 'client_ip' | 'user_agent'>),
+      ...(counts as Pick<ParsedUsage['event'], 'input_tokens' | 'cache_read_input_tokens' | 'cache_write_input_tokens' | 'audio_input_tokens' | 'image_input_tokens'>),
+      ...(counts as Pick<ParsedUsage['event'], 'output_tokens' | 'reasoning_output_tokens' | 'audio_output_tokens' | 'image_output_tokens' | 'images'>),
+      event_id: eventId(provider, instant, values, occurrence),
+      event_time: instant.ms,
+      revision: 0,
+      provider,
+      tier: texts['tier'] ?? 'default',
+      requests: counts['requests'] ?? 1,
+      stream: null,
+      audio_duration_ms: count(values, 'audio_duration_ms'),
+      duration_ms: count(values, 'duration_ms'),
+      usage_source: metered ? 'log' : 'absent',
+      status_code,
+      outcome: outcomeOf(text(values, 'outcome'), status_code),
+      flags: metered ? [] : ['tokens-missing'],
+      ...(api_key === null ? {} : { api_key }),
+    },
+  }
+}
+
+/** Without a key of the provider: the time in full precision, every mapped value, and which of equal rows it is. */
+function eventId(provider: string, instant: Instant, values: ReadonlyMap<string, Scalar>, occurrence: (key: string) => number): string {
+  const own = text(values, 'event_id')
+  if (own !== null) return nameUuid(provider, own)
+  const parts = [...values].filter(([name]) => name !== 'event_id').sort(([a], [b]) => (a < b ? -1 : 1))
+  const record = JSON.stringify(parts.map(([name, value]) => [name, value === null ? null : String(value)]))
+  const key = `${instant.ms}.${instant.ns} ${record}`
+  return nameUuid('mapping', provider, instant.ms, instant.ns, record, occurrence(key))
+}
+
+function outcomeOf(given: string | null, status: number | null): UsageOutcome {
+  const known = usageOutcome.safeParse(given)
+  if (given !== null && !known.success) throw new BadField(`outcome is none of ${usageOutcome.options.join(', ')}`)
+  if (known.success) return known.data
+  if (status === null || status < 400) return 'success'
+  if (status >= 500) return 'server_error'
+  if (status === 429) return 'rate_limited'
+  return status === 401 || status === 403 ? 'auth_failure' : 'client_error'
+}

@@ -1,0 +1,92 @@
+/** What a collector says of a stream on progress.v1: how far it has been read, what became of the records. */
+import type { Bus } from '../bus/bus.ts'
+import type { Clock } from '../runtime/clock.ts'
+import type { Logger } from '../runtime/log.ts'
+import { plainText } from '../runtime/text.ts'
+import { retry } from '../runtime/retry.ts'
+import type { Progress } from '../schemas/progress.ts'
+import { noCounts, type PageTimes } from './publish.ts'
+import { redactText } from './redact.ts'
+
+interface AnnouncerDeps {
+  bus: Bus
+  clock: Clock
+  log: Logger
+  run_id: string | null
+  /** How far records of a stream may be out of order, ms. */
+  order_tolerance: number
+}
+
+export class Announcer {
+  readonly counts = noCounts()
+  readonly #deps: AnnouncerDeps
+  readonly #stream: { key: string; kind: string; stream: string }
+  #scanned_to: number | null = null
+  #last: number | null = null
+  #late = 0
+
+  /** `key`: source and stream; `kind`: plugin id. */
+  constructor(deps: AnnouncerDeps, stream: { key: string; kind: string; stream: string }) {
+    this.#deps = deps
+    this.#stream = stream
+  }
+
+  get scanned_to(): number | null {
+    return this.#scanned_to
+  }
+
+  /** Newest event time so far. */
+  get last_event_time(): number | null {
+    return this.#last
+  }
+
+  saw(times: PageTimes): void {
+    this.#late += times.late
+    if (times.last !== null && (this.#last === null || times.last > this.#last)) this.#last = times.last
+  }
+
+  /**
+   * `given` is what the source knows: a followed file that was read to its end says the moment of that look, for every line that
+   * was written by then is published. While a source only reads on, nothing is known of the lines to come but that they are
+   * seldom older than what was seen, so the newest event time minus a tolerance is said; what is older still counts as late.
+   * A clock that runs ahead in one record must not close the present, hence never beyond now. It never goes back.
+   */
+  scanned(given: number | undefined): void {
+    const guess = given ?? (this.#last === null ? null : this.#last - this.#deps.order_tolerance)
+    if (guess === null) return
+    const said = Math.max(0, Math.min(guess, this.#deps.clock.now()))
+    if (this.#scanned_to === null || said > this.#scanned_to) this.#scanned_to = said
+  }
+
+  /** Everything is read: nothing older than the newest event will come. */
+  finish(): void {
+    if (this.#last !== null) this.#scanned_to = Math.max(this.#scanned_to ?? 0, this.#last + 1)
+  }
+
+  async send(change: { done?: boolean; blind?: string }, signal: AbortSignal): Promise<void> {
+    const { bus, clock, log, run_id } = this.#deps
+    if (change.done === true) this.finish()
+    const sum = (counts: ReadonlyMap<string, number>): number => [...counts.values()].reduce((total, count) => total + count, 0)
+    const value: Progress = {
+      stream: clean(this.#stream.key),
+      source: this.#stream.kind,
+      source_stream: clean(this.#stream.stream),
+      run_id,
+      at: clock.now(),
+      scanned_to: this.#scanned_to,
+      last_event_time: this.#last,
+      completeness: null,
+      blind: change.blind !== undefined,
+      reason: change.blind === undefined ? null : clean(change.blind),
+      done: change.done ?? false,
+      records: this.counts.records,
+      accepted: this.counts.accepted,
+      skipped: sum(this.counts.skipped),
+      rejected: sum(this.counts.rejected),
+      late: this.#late,
+    }
+    await retry(() => bus.publish('progress.v1', [value]), { clock, signal, log, what: 'the bus' })
+  }
+}
+
+const clean = (text: string): string => plainText(redactText(text, { kind: 'id' }), 1024)

@@ -1,0 +1,146 @@
+/**
+ * The second net. The first is construction: a format copies named fields only, so no body, header or prompt gets here. What
+ * survives is short text that people and providers write (codes, labels, agents, ids), and people paste keys into anything.
+ * Every pattern is linear: it starts at a token boundary or a literal, has one unbounded part and nothing nested.
+ */
+import { plainText } from '../runtime/text.ts'
+
+/** `id`: names of credentials are what the field is for (an access key id in credential_id); `free`: anything may be in it. */
+export type TextKind = 'id' | 'free'
+
+interface Pattern {
+  kind: string
+  pattern: RegExp
+  /** Literals of which one must be in a match: looking for them costs a tenth of the pattern. */
+  needs?: readonly string[]
+  /** Group that is the secret; the rest of the match stays. Default: the whole match. */
+  group?: number
+  /** A second look at what the pattern found. */
+  confirm?: (text: string) => boolean
+  /** Only in free text. */
+  free?: true
+  /** Keys of providers keep their last four characters, as consoles show them; passwords keep nothing. */
+  last4?: true
+}
+
+const T = '(?<![A-Za-z0-9])' // a token starts here
+/** `name` = `value` in the ways of URLs, headers, JSON, YAML and code; the name is in group 1, the value in group 2. */
+const SECRET_NAMES =
+  'api[_-]?key|apikey|x-api-key|ocp-apim-subscription-key|subscription[_-]?key|account[_-]?key|shared[_-]?access[_-]?(?:key|signature)|access[_-]?token|refresh[_-]?token|id[_-]?token|auth[_-]?token|session[_-]?token|security[_-]?token|secret[_-]?access[_-]?key|secret[_-]?key|client[_-]?secret|secret[_-]?value|private[_-]?key|signing[_-]?key|encryption[_-]?key|passphrase|password|passwd|pwd|set-cookie|cookie|proxy-authorization|authorization|sig'
+
+const patterns: readonly Pattern[] = [
+  { kind: 'private-key', needs: ['PRIVATE KEY'], pattern: /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z0-9 ]{0,40}-----)?/g },
+  { kind: 'openai-key', needs: ['T3BlbkFJ'], pattern: /(?<![\w-])[\w-]*T3BlbkFJ[\w-]*/g, last4: true },
+  { kind: 'anthropic-key', needs: ['sk-ant-'], pattern: new RegExp(`${T}sk-ant-[\\w-]{16,}`, 'g'), last4: true },
+  { kind: 'api-key', needs: ['sk-', 'sk_'], pattern: new RegExp(`${T}sk[-_](?:proj|svcacct|admin|or|lf|live|test)[-_][\\w-]{12,}`, 'g'), last4: true },
+  { kind: 'api-key', needs: ['sk-'], pattern: new RegExp(`${T}sk-[\\w-]{20,}`, 'g'), last4: true },
+  { kind: 'openai-session', needs: ['sess-'], pattern: new RegExp(`${T}sess-[A-Za-z0-9]{32,}`, 'g'), last4: true },
+  { kind: 'aws-access-key-id', needs: ['AKIA', 'ASIA', 'ABIA', 'ACCA'], pattern: new RegExp(`${T}(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9])`, 'g'), free: true, last4: true },
+  { kind: 'aws-bedrock-key', needs: ['ABSK', 'bedrock-api-key-'], pattern: new RegExp(`${T}(?:ABSK|bedrock-api-key-)[A-Za-z0-9+/=]{40,}`, 'g'), last4: true },
+  { kind: 'aws-session-token', needs: ['FwoG', 'FQoG', 'IQoJ'], pattern: new RegExp(`${T}(?:FwoG|FQoG|IQoJ)[A-Za-z0-9+/=]{60,}`, 'g') },
+  { kind: 'github-token', needs: ['ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_'], pattern: new RegExp(`${T}(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\\w{30,})`, 'g'), last4: true },
+  { kind: 'gitlab-token', needs: ['gl'], pattern: new RegExp(`${T}gl(?:pat|dt|rt|soat|cbt)-[\\w-]{18,}`, 'g'), last4: true },
+  { kind: 'slack-token', needs: ['xox', 'xapp-'], pattern: new RegExp(`${T}xox[abeoprs]-[\\w-]{10,}|${T}xapp-[\\w-]{20,}`, 'g'), last4: true },
+  { kind: 'slack-webhook', needs: ['hooks.slack'], pattern: /hooks\.slack\.com\/(?:services|workflows|triggers)\/[\w/+-]{10,}/g },
+  { kind: 'google-key', needs: ['AIza'], pattern: new RegExp(`${T}AIza[\\w-]{30,}`, 'g'), last4: true },
+  { kind: 'google-token', needs: ['ya29.', 'GOCSPX-', '1//'], pattern: new RegExp(`${T}(?:ya29\\.[\\w-]{20,}|GOCSPX-[\\w-]{20,}|1//[\\w-]{30,})`, 'g') },
+  { kind: 'stripe-key', needs: ['k_live_', 'k_test_', 'whsec_'], pattern: new RegExp(`${T}(?:rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|${T}whsec_[A-Za-z0-9+/=]{16,}`, 'g'), last4: true },
+  { kind: 'hugging-face-token', needs: ['hf_', 'api_org_'], pattern: new RegExp(`${T}(?:hf|api_org)_[A-Za-z0-9]{30,}`, 'g'), last4: true },
+  { kind: 'npm-token', needs: ['npm_'], pattern: new RegExp(`${T}npm_[A-Za-z0-9]{36}`, 'g'), last4: true },
+  { kind: 'pypi-token', needs: ['pypi-'], pattern: new RegExp(`${T}pypi-[\\w-]{50,}`, 'g'), last4: true },
+  { kind: 'sendgrid-key', needs: ['SG.'], pattern: new RegExp(`${T}SG\\.[\\w-]{16,}\\.[\\w-]{16,}`, 'g'), last4: true },
+  { kind: 'databricks-token', needs: ['dapi'], pattern: new RegExp(`${T}dapi[a-f0-9]{32}`, 'g'), last4: true },
+  { kind: 'digitalocean-token', needs: ['_v1_'], pattern: new RegExp(`${T}do[opr]_v1_[a-f0-9]{64}`, 'g'), last4: true },
+  { kind: 'model-provider-key', needs: ['gsk_', 'xai-', 'pplx-', 'r8_', 'fw_', 'nvapi-', 'tgp_v1_', 'csk-'], pattern: new RegExp(`${T}(?:gsk_|xai-|pplx-|r8_|fw_|nvapi-|tgp_v1_|csk-)[\\w-]{24,}`, 'g'), last4: true },
+  { kind: 'vault-token', needs: ['hvs.', 'hvb.', 'hvr.'], pattern: new RegExp(`${T}hv[sbr]\\.[\\w-]{20,}`, 'g') },
+  { kind: 'doppler-token', needs: ['dp.'], pattern: new RegExp(`${T}dp\\.(?:pt|st|sa|ct|scim|audit)\\.[\\w.-]{20,}`, 'g') },
+  { kind: 'linear-key', needs: ['lin_'], pattern: new RegExp(`${T}lin_(?:api|oauth)_[A-Za-z0-9]{30,}`, 'g'), last4: true },
+  { kind: 'notion-token', needs: ['secret_', 'ntn_'], pattern: new RegExp(`${T}(?:secret|ntn)_[A-Za-z0-9]{40,}`, 'g'), last4: true },
+  { kind: 'shopify-token', needs: ['shp'], pattern: new RegExp(`${T}shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}`, 'g'), last4: true },
+  { kind: 'telegram-token', needs: [':AA'], pattern: /(?<![A-Za-z0-9])\d{8,10}:AA[\w-]{33}(?![\w-])/g },
+  { kind: 'mailgun-key', needs: ['key-'], pattern: new RegExp(`${T}key-[a-f0-9]{32}`, 'g'), last4: true },
+  { kind: 'twilio-key', needs: ['SK'], pattern: new RegExp(`${T}SK[a-f0-9]{32}(?![A-Za-z0-9])`, 'g'), last4: true },
+  { kind: 'azure-client-secret', needs: ['Q~'], pattern: /(?<![\w.~-])[\w.~-]{3}\dQ~[\w.~-]{31,34}/g },
+  { kind: 'azure-key', needs: ['=='], pattern: /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86,512}==/g },
+  // Any URL-safe token with a dot whose first part decodes to a header, so that versions and host names stay.
+  { kind: 'jwt', needs: ['eyJ'], pattern: /(?<![\w-])eyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)?/g, confirm: isJwt },
+  { kind: 'credentials-in-url', needs: ['://'], pattern: /(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}:\/\/[^\s/@:"'<>]{0,256}:([^\s/@"'<>]{1,512})@/g, group: 1 },
+  { kind: 'authorization', pattern: /(?<![A-Za-z0-9])(?:bearer|basic|token|digest|negotiate)\s{1,8}([A-Za-z0-9._~+/=-]{16,})/gi, group: 1, free: true },
+  { kind: 'secret', pattern: new RegExp(`(?<![A-Za-z0-9])(?:[A-Za-z0-9]{1,32}[_-]){0,3}(?:${SECRET_NAMES})\\\\{0,3}["']?(?:\\s{0,4}(?:[:=]|%3D|=>|%3A)\\s{0,4}|\\s{1,4}is\\s{1,4})\\\\{0,3}["']?(?:(?:bearer|basic|token)\\s{1,4})?([^\\s"'\`,;&<>\\\\[\\]{}()]{6,})`, 'gi'), group: 1, free: true },
+]
+
+/** One look that says no for nearly every text: nothing in `patterns` can match without one of these. Built beside them, tested against them. */
+const MAYBE =
+  /sk[-_]|T3Blbk|-----B|sess-|A(?:KI|SI|BI|CC)A|ABSK|bedrock-api|F[wQ]oG|IQoJ|gh[pousr]_|github_|gl[a-z]+-|xox|xapp|hooks\.|AIza|ya29|GOCSPX|1\/\/|[rp]k_|whsec_|hf_|api_org|npm_|pypi-|SG\.|dapi|do[opr]_|gsk_|xai-|pplx-|r8_|fw_|nvapi|tgp_|csk-|hv[sbr]\.|dp\.|lin_|secret_|ntn_|shp[acps]|:AA|key-|SK[a-f0-9]|Q~|==|eyJ|:\/\/|bearer|basic|token|digest|negotiate|[:=]|%3[AD]|\sis\s/i
+
+const EMAIL = /(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}/g
+
+export interface RedactOptions {
+  /** Default `free`. */
+  kind?: TextKind
+  /** Cut e-mail addresses out, too (privacy.user_ids: hash). */
+  emails?: boolean
+}
+
+/**
+ * The text with every key, token and password replaced by `[redacted:<kind>]` or `[redacted:<kind> …last4]`. Linear in the
+ * length; redacting twice changes nothing. Used on events, on reject details and by the logger.
+ */
+export function redactText(text: string, options: RedactOptions = {}): string {
+  let result = text
+  if (text.length >= 10 && MAYBE.test(text)) {
+    for (const entry of patterns) {
+      if (entry.free === true && options.kind === 'id') continue
+      if (entry.needs !== undefined && !entry.needs.some((literal) => result.includes(literal))) continue
+      result = result.replace(entry.pattern, (...match: unknown[]) => replacement(entry, match))
+    }
+  }
+  return options.emails === true && result.includes('@') ? result.replace(EMAIL, '[redacted:e-mail]') : result
+}
+
+function replacement(entry: Pattern, match: readonly unknown[]): string {
+  const whole = String(match[0])
+  const secret = entry.group === undefined ? whole : String(match[entry.group])
+  if (secret.startsWith('[redacted:') || entry.confirm?.(secret) === false) return whole
+  const mark = entry.last4 === true && secret.length >= 16 ? `[redacted:${entry.kind} …${secret.slice(-4)}]` : `[redacted:${entry.kind}]`
+  if (entry.group === undefined) return mark
+  // The secret is the last thing of the match but for one closing character (the @ of a URL).
+  const at = whole.lastIndexOf(secret)
+  return whole.slice(0, at) + mark + whole.slice(at + secret.length)
+}
+
+function isJwt(text: string): boolean {
+  const head = Buffer.from(text.slice(0, Math.min(text.indexOf('.'), 4096)), 'base64url').toString('latin1')
+  return head.startsWith('{') && (head.includes('"alg"') || head.includes('"typ"') || head.includes('"enc"') || head.includes('"kid"'))
+}
+
+// A window behind the cap is read as well, so that a key that lies across the cut is recognised before it is cut.
+const WINDOW = 4096
+const CACHE_LENGTH = 160
+const CACHE_SIZE = 8192
+
+export interface Cleaner {
+  /** Untrusted text as it may be stored: well-formed, without control characters, redacted, at most `max` UTF-16 units. */
+  clean(text: string, kind: TextKind, max?: number): string
+}
+
+/** Most labels repeat (models, codes, agents), hence a bounded cache of short texts. */
+export function createCleaner(options: { emails: boolean }): Cleaner {
+  const cached: Record<TextKind, Map<string, string>> = { id: new Map(), free: new Map() }
+  const work = (text: string, kind: TextKind, max: number): string => {
+    const window = text.length > max + WINDOW ? text.slice(0, max + WINDOW) : text
+    return plainText(redactText(plainText(window.toWellFormed(), max + WINDOW), { kind, emails: options.emails }), max)
+  }
+  return {
+    clean: (text, kind, max = 1024) => {
+      if (text.length > CACHE_LENGTH || text.length > max) return work(text, kind, max)
+      const cache = cached[kind]
+      const known = cache.get(text)
+      if (known !== undefined) return known
+      const cleaned = work(text, kind, max)
+      if (cache.size >= CACHE_SIZE) cache.clear()
+      cache.set(text, cleaned)
+      return cleaned
+    },
+  }
+}

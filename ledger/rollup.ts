@@ -1,0 +1,180 @@
+/**
+ * The rollup: rebuilds whole days of usage_15m and usage_daily from the deduplicated events and swaps them in by REPLACE PARTITION.
+ *
+ * Exact under any replay, because a day is a function of the set of its events and the prices. A partition carries the number of
+ * marks (writes) that it was built from, so the work that is left is always read from the store: a crash at any point, a second
+ * rollup at the same time or a slow insert leave a day that differs from its marks, and the next look rebuilds it.
+ */
+import type { Clock } from '../runtime/clock.ts'
+import { crashPoint } from '../runtime/crash.ts'
+import { messageOf } from '../runtime/errors.ts'
+import { freshUuid } from '../runtime/ids.ts'
+import type { Logger } from '../runtime/log.ts'
+import { counter, gauge, histogram } from '../runtime/metrics.ts'
+import { retry } from '../runtime/retry.ts'
+import type { Store } from '../store/store.ts'
+import { type DayState, type DirtyState, markRepricedDays, priceProgress, type Queries, readDays } from './dirty-days.ts'
+import { stage15mSql, stageDailySql } from './rollup-sql.ts'
+
+export { markDirty } from './dirty-days.ts'
+
+export interface RollupOptions {
+  /** Wait between two looks. */
+  poll_ms: number
+  /** A day is rebuilt once more this long after its last write: an insert becomes visible in the events and in its marks at slightly different moments. */
+  settle_ms: number
+  /** Least wait between two rebuilds of a day that is being written. */
+  min_interval_ms: number
+  /** Most share of the time that rebuilds of one day may take: 0.1 = after a rebuild of 1 s wait 9 s. */
+  share: number
+}
+
+export interface RollupDeps {
+  store: Store
+  clock: Clock
+  log: Logger
+  options?: Partial<RollupOptions>
+}
+
+export const rollupDefaults: RollupOptions = { poll_ms: 1000, settle_ms: 10_000, min_interval_ms: 1000, share: 0.1 }
+
+// For so long after its last write a day is compared again even if it was right: a slower second rollup could have replaced it by older sums.
+const RECHECK_MS = 600_000
+const MAX_TRIES = 20
+
+const rebuilt = counter('tokenwatch_rollup_days_total', 'days rebuilt by the rollup')
+const seconds = histogram('tokenwatch_rollup_day_seconds', 'time to rebuild one day', [], [0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60])
+const waiting = gauge('tokenwatch_rollup_dirty_days', 'days that differ from their events at the last look')
+
+/** Runs until the signal aborts; the day in work is finished. Rejects when the store refuses for good. */
+export async function runRollup({ store, clock, log, options }: RollupDeps, signal: AbortSignal): Promise<void> {
+  const settings = { ...rollupDefaults, ...options }
+  const stage = await createStage(store)
+  const settled = new Map<string, string>()
+  const pace = new Map<string, { started: number; duration: number }>()
+  try {
+    while (!signal.aborted) {
+      const began = clock.now()
+      await retry(() => look(stage, settings, { settled, pace }, log, signal), { clock, signal, log, what: 'the rollup', max_tries: MAX_TRIES })
+      // A long pass is followed by as long a pause, so that inserts and questions get their share of the machine.
+      await clock.sleep(Math.max(settings.poll_ms, clock.now() - began), signal)
+    }
+  } finally {
+    await stage.drop().catch((error: unknown) => log.warn('the stage of the rollup could not be dropped', { error: messageOf(error) }))
+  }
+}
+
+/** One pass over every day that differs from its events, without waiting for writes to settle. Resolves with the number of days rebuilt. */
+export async function rebuildDirtyDays(store: Store, options: { signal?: AbortSignal } = {}): Promise<number> {
+  const stage = await createStage(store)
+  try {
+    await markRepricedDays(store)
+    const state = await readDays(store)
+    const due = state.days.filter((day) => !day.built)
+    if (due.length > 0) await reloadPrices(store)
+    let done = 0
+    for (const day of due) {
+      if (options.signal?.aborted) break
+      await stage.rebuild(day, state)
+      done += 1
+    }
+    return done
+  } finally {
+    await stage.drop()
+  }
+}
+
+/** Every write that was visible when asked is in both rollups, and every price change too. */
+export async function isRollupCurrent(store: Queries): Promise<boolean> {
+  const prices = await priceProgress(store)
+  if (prices.stored > prices.done) return false
+  return (await readDays(store)).days.every((day) => day.built)
+}
+
+interface Memory {
+  /** Days whose partitions were right after they had settled, with their marks. */
+  settled: Map<string, string>
+  pace: Map<string, { started: number; duration: number }>
+}
+
+async function look(stage: Stage, settings: RollupOptions, { settled, pace }: Memory, log: Logger, signal: AbortSignal): Promise<void> {
+  const { store } = stage
+  await markRepricedDays(store)
+  const state = await readDays(store, (day, now) => settled.get(day.day) !== day.marks || now - day.at < RECHECK_MS)
+  const due: DayState[] = []
+  let dirty = 0
+  for (const day of state.days) {
+    const quiet = state.now - day.at >= settings.settle_ms
+    if (day.built && day.built_at !== null && day.built_at - day.at >= settings.settle_ms) {
+      settled.set(day.day, day.marks)
+      continue
+    }
+    if (!day.built) dirty += 1
+    const last = pace.get(day.day)
+    const rested = last === undefined || state.now - last.started >= Math.max(settings.min_interval_ms, last.duration / settings.share)
+    if (day.built ? quiet : rested) due.push(day)
+  }
+  waiting.set(dirty)
+  if (due.length === 0) return
+  await reloadPrices(store)
+  for (const day of due) {
+    if (signal.aborted) return
+    const { rows, duration } = await stage.rebuild(day, state)
+    pace.set(day.day, { started: state.now, duration })
+    log.debug('day rebuilt', { day: day.day, rows, duration_ms: duration })
+  }
+}
+
+/** The dictionary is the truth of the rollup; without the reload it may be a minute behind the table. */
+const reloadPrices = (store: Store): Promise<void> => store.command(`SYSTEM RELOAD DICTIONARY ${store.database}.price_dictionary`)
+
+interface Stage {
+  store: Store
+  /** `rows` of 15 minutes, `duration` in ms by the clock of the store. */
+  rebuild(day: DayState, state: Pick<DirtyState, 'now_text'>): Promise<{ rows: number; duration: number }>
+  drop(): Promise<void>
+}
+
+/** Tables of this run only: two rollups must not write into one stage. What a killed run left behind goes after an hour. */
+async function createStage(store: Store): Promise<Stage> {
+  const { database } = store
+  const suffix = freshUuid().slice(0, 8)
+  const tables = { usage_15m: `${database}.usage_15m_stage_${suffix}`, usage_daily: `${database}.usage_daily_stage_${suffix}` }
+  const left = await store.query<{ name: string }>(
+    `SELECT name FROM system.tables WHERE database = '${database}' AND match(name, '^usage_(15m|daily)_stage_') AND metadata_modification_time < now() - INTERVAL 1 HOUR`,
+  )
+  for (const { name } of left) await store.command(`DROP TABLE IF EXISTS ${database}.${name}`)
+  const swap = async (table: 'usage_15m' | 'usage_daily', day: string, rows: number) => {
+    await store.command(`ALTER TABLE ${database}.${table} ${rows === 0 ? `DROP PARTITION '${day}'` : `REPLACE PARTITION '${day}' FROM ${tables[table]}`}`)
+  }
+  return {
+    store,
+    async rebuild({ day, marks }, { now_text: built_at }) {
+      const from = await storeNow(store)
+      for (const table of ['usage_15m', 'usage_daily'] as const) {
+        await store.command(`CREATE TABLE IF NOT EXISTS ${tables[table]} AS ${database}.${table}`)
+        await store.command(`TRUNCATE TABLE ${tables[table]}`)
+      }
+      await store.command(stage15mSql({ database, day, marks, built_at, into: tables.usage_15m }))
+      await store.command(stageDailySql(tables.usage_15m, tables.usage_daily))
+      const [count] = await store.query<{ rows: string }>(`SELECT count() AS rows FROM ${tables.usage_15m}`)
+      const rows = Number(count?.rows ?? 0)
+      crashPoint('rollup.after-stage')
+      await swap('usage_15m', day, rows)
+      crashPoint('rollup.after-replace')
+      await swap('usage_daily', day, rows)
+      const duration = (await storeNow(store)) - from
+      rebuilt.inc()
+      seconds.observe(duration / 1000)
+      return { rows, duration }
+    },
+    async drop() {
+      for (const table of Object.values(tables)) await store.command(`DROP TABLE IF EXISTS ${table}`)
+    },
+  }
+}
+
+async function storeNow(store: Store): Promise<number> {
+  const [row] = await store.query<{ now: string }>(`SELECT toUnixTimestamp64Milli(now64(3, 'UTC')) AS now`)
+  return Number(row?.now)
+}

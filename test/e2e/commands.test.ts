@@ -1,0 +1,81 @@
+/** The front door as a person or a script meets it: exit codes, every problem of a config at once, one owner of the embedded store. */
+import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { systemClock } from '../../runtime/clock.ts'
+import { eventually, runToEnd, runTokenwatch } from '../support/process.ts'
+import { chatLine, madeUpKey } from './log-lines.ts'
+
+const directory = mkdtempSync(path.join(tmpdir(), 'tokenwatch-commands-'))
+const write = (name: string, text: string) => {
+  const file = path.join(directory, name)
+  writeFileSync(file, text)
+  return file
+}
+
+describe('wrong use', () => {
+  it('lists every problem of a config with its path and ends with 2', async () => {
+    const file = write('wrong.yaml', 'data_dri: x\nbus: {kind: kafka}\nresponses: {policy: dryrun}\nalerts: {sinks: {mail: {kind: emial}}}\n')
+    const { code, stderr } = await runToEnd(['check', '--config', file])
+    expect(code).toBe(2)
+    expect(stderr).toContain('did you mean "data_dir"')
+    expect(stderr).toContain('bus.brokers')
+    expect(stderr).toContain('responses.policy')
+    expect(stderr).toContain('did you mean "dry-run"')
+    expect(stderr).toContain('alerts.sinks.mail')
+  })
+
+  it('ends with 2 for an unknown command, role or option, and says what there is', async () => {
+    expect(await runToEnd(['strat'])).toMatchObject({ code: 2, stderr: expect.stringContaining('start') as string })
+    expect(await runToEnd(['start', '--role', 'collectt', '--config', write('empty.yaml', '')])).toMatchObject({ code: 2, stderr: expect.stringContaining('collect') as string })
+    expect(await runToEnd(['query'])).toMatchObject({ code: 2 })
+  })
+
+  it('shows help with 0 on every command', async () => {
+    for (const command of ['start', 'demo', 'ingest', 'check', 'query', 'alerts', 'responses', 'fingerprint', 'rejects']) {
+      expect(await runToEnd([command, '--help'])).toMatchObject({ code: 0, stdout: expect.stringContaining('Usage') as string })
+    }
+  })
+})
+
+describe('an embedded installation', { timeout: 120_000 }, () => {
+  const log_file = write('app.jsonl', '')
+  const config = write(
+    'tokenwatch.yaml',
+    JSON.stringify({ data_dir: path.join(directory, 'data'), sources: [{ id: 'app', kind: 'file', paths: [log_file], follow: true }], console: { listen: '127.0.0.1:0' } }),
+  )
+  const run = (...args: string[]) => runToEnd([...args, '--config', config])
+  const running = runTokenwatch(['start', '--config', config])
+  afterAll(() => running.stop('SIGKILL'))
+
+  it('answers commands while it runs, drains on SIGTERM with 0, and goes on where it was', async () => {
+    const line = (id: string) => `${chatLine({ id, at: systemClock.now(), key: madeUpKey('one') })}\n`
+    appendFileSync(log_file, line('1') + line('2') + '{"response": {"id": "chatcmpl-cut\n')
+    const countRows = async () => Number((await run('query', 'SELECT count() FROM usage', '--format', 'TSV')).stdout)
+    await eventually('two events while it runs', async () => (await countRows()) === 2)
+    expect((await run('alerts', 'list', '--json')).stdout.trim()).toBe('[]')
+    await eventually('the cut line among the rejects', async () => (await run('rejects', 'list')).stdout.includes('invalid-json'))
+    expect(await run('query', 'INSERT INTO usage_events (event_id) VALUES (1)')).toMatchObject({ code: 2 })
+
+    const late = write('late.jsonl', line('3') + line('2'))
+    const beside = await run('ingest', late, '--json')
+    expect(beside.code, beside.stderr).toBe(0)
+    expect(JSON.parse(beside.stdout)).toMatchObject({ records: 2, accepted: 2, duplicates: 1 })
+
+    expect(await running.stop()).toBe(0)
+    appendFileSync(log_file, line('4'))
+    const again = runTokenwatch(['start', '--config', config])
+    await eventually('the new line, and the old ones once', async () => (await countRows()) === 4)
+    expect(await again.stop()).toBe(0)
+    expect(await countRows()).toBe(4)
+  })
+
+  it('gives the id that stands for a key, the same that the store has', async () => {
+    const { stdout } = await runToEnd(['fingerprint', '--config', config], { stdin: madeUpKey('one') })
+    expect(stdout).toMatch(/^fp_[0-9a-f]{32}\n$/)
+    expect((await run('query', 'SELECT DISTINCT api_key_id FROM usage', '--format', 'TSV')).stdout).toBe(stdout)
+    const kept = readFileSync(path.join(directory, 'data', 'bus', 'bus.sqlite')).toString('latin1')
+    expect(kept).not.toContain(madeUpKey('one'))
+  })
+})

@@ -1,0 +1,62 @@
+/** What a test needs of the machine. A missing thing is said once, at the end of the run, and is an error where CI=true. */
+import { spawnSync } from 'node:child_process'
+import { appendFileSync, existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { jarsDirectory } from './kafka/jars.ts'
+
+type Need = 'kafka' | 'moto' | 'field-data' | 'chromium'
+
+const ROOT = join(import.meta.dirname, '../..')
+/** One line per skipped test file; the test runner prints the distinct lines last and removes the file. */
+export const SKIPS = join(ROOT, '.cache/skips')
+
+const NEEDS: Record<Need, { present: () => boolean; cure: string }> = {
+  kafka: {
+    present: () => given('KAFKA_BROKERS') || (javaVersion() >= 17 && (existsSync(jarsDirectory()) || runs('mvn', ['-v']))),
+    cure: 'install Java 17+ and Maven to run the Kafka tests',
+  },
+  moto: {
+    present: () => given('MOTO_URL') || runs('python3', ['-c', 'import moto.server']),
+    cure: "install moto (pip install 'moto[server]') to run the AWS tests",
+  },
+  'field-data': {
+    present: () => existsSync(fieldData()),
+    cure: 'set FIELD_DATA to a directory with field data to run the tests on real records',
+  },
+  chromium: {
+    present: () => given('CHROMIUM') || ['chromium', 'chromium-browser', 'google-chrome'].some((name) => runs(name, ['--version'])),
+    cure: 'install Chromium to run the browser tests',
+  },
+}
+
+/** Directory of the field data; FIELD_DATA, else beside the repository. */
+export const fieldData = (): string => process.env['FIELD_DATA'] ?? join(ROOT, '../shared/field-data')
+
+const answers = new Map<Need, boolean>()
+
+/**
+ * True if it is there: `describe.skipIf(!needs('kafka', 33))`. `tests` is how many tests are skipped without it.
+ * Throws under CI=true, so that a pipeline cannot be green by skipping.
+ */
+export function needs(need: Need, tests?: number): boolean {
+  const known = answers.get(need)
+  if (known !== undefined) return known
+  const { present, cure } = NEEDS[need]
+  const there = present()
+  answers.set(need, there)
+  if (there) return true
+  const line = tests === undefined ? cure : cure.replace(' the ', ` ${tests} `)
+  if (process.env['CI'] === 'true') throw new Error(`this test needs ${need}: ${line}`)
+  mkdirSync(SKIPS, { recursive: true })
+  appendFileSync(join(SKIPS, 'lines'), `${line}\n`)
+  return false
+}
+
+const given = (name: string): boolean => (process.env[name] ?? '') !== ''
+
+const runs = (command: string, args: readonly string[]): boolean => spawnSync(command, args, { stdio: 'ignore', timeout: 20_000 }).status === 0
+
+function javaVersion(): number {
+  const { status, stderr, stdout } = spawnSync('java', ['-version'], { encoding: 'utf8', timeout: 20_000 })
+  return status === 0 ? Number(/version "(\d+)/.exec(stderr + stdout)?.[1] ?? 0) : 0
+}
