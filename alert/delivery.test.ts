@@ -90,7 +90,9 @@ it('a webhook that fails and heals gets the message in the end, under one id, ea
   const receiver = await startWebhookReceiver()
   process.env['TEST_DELIVERY_SECRET'] = receiver.secret
   receiver.answers = [{ status: 500 }, { status: 502 }, { status: 429, headers: { 'retry-after': '1' } }]
-  const config = alertsConfig.parse({ sinks: { hook: { kind: 'webhook', url: receiver.url, secret: { env: 'TEST_DELIVERY_SECRET' }, internal: { cidrs: ['127.0.0.0/8'], http: true } } } })
+  const config = alertsConfig.parse({
+    sinks: { hook: { kind: 'webhook', url: receiver.url, secret: { env: 'TEST_DELIVERY_SECRET' }, internal: { cidrs: ['127.0.0.0/8'], http: true } } },
+  })
   start(createSinks(config, { clock: systemClock, log: silentLogger, console_url: null }))
   await bus.publish('alerts.v1', [alertOf('key:fp_a', ['hook'])])
   await until(async () => (await all('deliveries.v1')).some((record) => record.outcome === 'accepted'))
@@ -108,18 +110,24 @@ it('a webhook that fails and heals gets the message in the end, under one id, ea
 it('a slow sink delays nobody else, and its messages go on after it', async () => {
   const slow = scripted('never')
   const quick = scripted()
-  start(new Map<string, AlertSink>([['slow', slow], ['quick', quick]]), { timeout: '2s', retries: [] })
+  start(
+    new Map<string, AlertSink>([
+      ['slow', slow],
+      ['quick', quick],
+    ]),
+    { timeout: '3s', retries: [] },
+  )
   const began = systemClock.now()
   for (let index = 0; index < 5; index++) {
     await bus.publish('alerts.v1', [alertOf(`key:fp_${index}`, ['slow', 'quick'])])
     await systemClock.sleep(20)
   }
-  await until(() => quick.sent.length >= 1)
-  expect(systemClock.now() - began).toBeLessThan(1500)
-  await until(() => quick.sent.length === 5)
-  expect(slow.sent.length).toBeLessThanOrEqual(2)
-  const records = await all('deliveries.v1')
-  expect(outcomes(records, 'slow').filter((outcome) => outcome === 'attempting').length).toBeGreaterThanOrEqual(5)
+  await until(() => new Set(quick.sent.map(({ alert }) => alert.entity)).size === 5)
+  // Not even the first message of the slow sink has come to its deadline; its intents are on record and the offset has moved.
+  expect(systemClock.now() - began).toBeLessThan(2_900)
+  expect(slow.sent).toHaveLength(1)
+  await until(drained)
+  expect(outcomes(await all('deliveries.v1'), 'slow')).toEqual(Array.from({ length: 5 }, () => 'attempting'))
 }, 30_000)
 
 it('what a dead process left is picked up: unknown sends at once, retries when due, what was told never again', async () => {
@@ -155,7 +163,13 @@ describe('giving up', () => {
   it('is kept as a reject and told to another sink, once, also after a restart', async () => {
     const broken = scripted({ outcome: 'retry', error: 'away' })
     const other = scripted()
-    const end = start(new Map<string, AlertSink>([['broken', broken], ['other', other]]), { timeout: '400ms', retries: ['10ms', '10ms'] })
+    const end = start(
+      new Map<string, AlertSink>([
+        ['broken', broken],
+        ['other', other],
+      ]),
+      { timeout: '400ms', retries: ['10ms', '10ms'] },
+    )
     await bus.publish('alerts.v1', [alertOf('key:fp_a', ['broken', 'other'])])
     await until(() => other.sent.length === 2)
     expect(broken.sent).toHaveLength(3)
@@ -165,7 +179,12 @@ describe('giving up', () => {
     expect(await all('rejects.v1')).toMatchObject([{ stage: 'deliver', source: 'broken', reason: 'retries-used-up' }])
     await until(async () => outcomes(await all('deliveries.v1'), 'other').filter((outcome) => outcome === 'accepted').length === 2)
     await end()
-    start(new Map<string, AlertSink>([['broken', broken], ['other', other]]))
+    start(
+      new Map<string, AlertSink>([
+        ['broken', broken],
+        ['other', other],
+      ]),
+    )
     await systemClock.sleep(300)
     expect(broken.sent).toHaveLength(3)
     expect(other.sent).toHaveLength(2)
@@ -174,7 +193,12 @@ describe('giving up', () => {
   it('410 switches a sink off', async () => {
     const gone = scripted({ outcome: 'disabled', error: 'gone' })
     const other = scripted()
-    start(new Map<string, AlertSink>([['gone', gone], ['other', other]]))
+    start(
+      new Map<string, AlertSink>([
+        ['gone', gone],
+        ['other', other],
+      ]),
+    )
     await bus.publish('alerts.v1', [alertOf('key:fp_a', ['gone', 'other'])])
     await until(() => other.sent.length === 2)
     await bus.publish('alerts.v1', [alertOf('key:fp_b', ['gone', 'other'])])

@@ -1,7 +1,7 @@
 /**
  * From alerts.v1 to the sinks: at least once, deduplicable. Before a send an `attempting` record is written, after it the
  * outcome; a restart repeats exactly what has no outcome, with the same notification id. Offsets move when the first attempt
- * of a batch is recorded; retries are scheduled from deliveries.v1, so they survive a restart.
+ * of a batch is recorded, or its intent where the sink is slow; retries are scheduled from deliveries.v1, so they survive a restart.
  */
 import type { Batch, Bus } from '../bus/bus.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -38,6 +38,8 @@ const STALE_MS = 7 * 86_400_000
 const FALLBACK_MS = 86_400_000
 /** A sink that ignores its abort signal gets this long on top. */
 const GRACE_MS = 2_000
+/** First attempts that take longer are not waited for: their intents are on the bus, the offset may move. */
+const PROMPT_MS = 1_000
 /** `kind` of the message that tells one sink that another could not be told. */
 const UNDELIVERED = 'undelivered'
 
@@ -59,6 +61,8 @@ interface Deliveries extends DeliveryOptions {
   /** The newest record of each notification and sink. */
   known: Map<string, Delivery>
   queues: Map<string, SinkQueue<Job>>
+  /** Sinks whose last attempt took longer than PROMPT_MS: nobody waits for them. */
+  slow: Set<string>
   /** Sinks that said 410; until the process starts again. */
   disabled: Set<string>
 }
@@ -66,7 +70,7 @@ interface Deliveries extends DeliveryOptions {
 /** Resolves when the signal aborts and the running sends have ended; rejects when the bus cannot go on. */
 export async function runDelivery(options: DeliveryOptions, signal: AbortSignal): Promise<void> {
   const queues = new Map([...options.sinks.keys()].map((name) => [name, createSinkQueue<Job>(options.clock)]))
-  const deliveries: Deliveries = { ...options, known: new Map(), queues, disabled: new Set() }
+  const deliveries: Deliveries = { ...options, known: new Map(), queues, slow: new Set(), disabled: new Set() }
   await recover(deliveries, signal)
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
@@ -78,7 +82,7 @@ export async function runDelivery(options: DeliveryOptions, signal: AbortSignal)
 }
 
 async function handleBatch(deliveries: Deliveries, batch: Batch<'alerts.v1'>, signal: AbortSignal): Promise<void> {
-  const { bus, clock, known, queues, sinks } = deliveries
+  const { bus, clock, known, queues, sinks, slow } = deliveries
   const now = clock.now()
   const jobs: Job[] = []
   const records: Delivery[] = []
@@ -98,16 +102,17 @@ async function handleBatch(deliveries: Deliveries, batch: Batch<'alerts.v1'>, si
   }
   await bus.publish('deliveries.v1', records)
   for (const record of records) known.set(keyOf(record.notification_id, record.sink), record)
-  // A sink that is behind already is not waited for: its intents are on the bus.
-  const prompt = new Set([...queues].filter(([, queue]) => queue.idle()).map(([name]) => name))
+  const idle = new Set([...queues].filter(([name, queue]) => queue.idle() && !slow.has(name)).map(([name]) => name))
   const waits = jobs.map(
     (job) =>
       new Promise<void>((resolve) => {
         queues.get(job.sink)?.add({ ...job, done: resolve }, now)
-        if (!prompt.has(job.sink)) resolve()
+        if (!idle.has(job.sink)) resolve()
       }),
   )
-  await Promise.race([Promise.all(waits), aborted(signal)])
+  const over = new AbortController()
+  await Promise.race([Promise.all(waits), clock.sleep(PROMPT_MS, AbortSignal.any([signal, over.signal]))])
+  over.abort()
 }
 
 async function attempt(deliveries: Deliveries, job: Job, signal: AbortSignal): Promise<void> {
@@ -120,6 +125,8 @@ async function attempt(deliveries: Deliveries, job: Job, signal: AbortSignal): P
   const receipt: Receipt = disabled.has(job.sink) ? { outcome: 'disabled', error: 'the sink said that it is gone' } : await sendInTime(sink, job.notification, deliveries)
   crashPoint('alert.after-send')
   const ended = clock.now()
+  if (ended - started > PROMPT_MS) deliveries.slow.add(job.sink)
+  else deliveries.slow.delete(job.sink)
   const next = nextAttemptAt(receipt, job.attempt, ended, alerts.delivery, random)
   const record: Delivery = {
     ...recordOf(job, ended, { outcome: receipt.outcome, error: receipt.error ?? null }),
@@ -183,7 +190,8 @@ async function giveUp(deliveries: Deliveries, job: Job, record: Delivery, signal
 function tellAnother(deliveries: Deliveries, notification: Notification, failure: Delivery): void {
   const { clock, disabled, log, queues, sinks } = deliveries
   const other = [...sinks.keys()].find((name) => name !== failure.sink && !disabled.has(name))
-  if (other === undefined) return log.error('a notification was given up and there is no other sink to tell', { sink: failure.sink, alert_id: failure.alert_id, error: failure.error })
+  if (other === undefined)
+    return log.error('a notification was given up and there is no other sink to tell', { sink: failure.sink, alert_id: failure.alert_id, error: failure.error })
   queues.get(other)?.add({ notification: undelivered(notification, failure), sink: other, kind: UNDELIVERED, attempt: 1, intended: false }, clock.now())
 }
 
@@ -275,9 +283,3 @@ function notificationOf({ proposalFor }: Deliveries, alert: Alert): Notification
     sequence: Math.max(0, memoryOf(alert).told - 1),
   }
 }
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve()
-    else signal.addEventListener('abort', () => resolve(), { once: true })
-  })

@@ -33,12 +33,30 @@ afterEach(async () => {
 })
 
 function dispatcher(responses: unknown = {}, more: Partial<DispatcherOptions> = {}) {
-  const made = createDispatcher({ bus, alerts: alertsConfig.parse({}), responses: responsesConfig.parse(responses), sinks: new Map(), clock, log: silentLogger, console_url: 'https://c.example.com', ...more })
+  const made = createDispatcher({
+    bus,
+    alerts: alertsConfig.parse({}),
+    responses: responsesConfig.parse(responses),
+    sinks: new Map(),
+    clock,
+    log: silentLogger,
+    console_url: 'https://c.example.com',
+    ...more,
+  })
   return {
     ...made,
     findings: (...records: Finding[]) => made.handle({ topic: 'findings.v1', partition: 0, first: 0n, last: 0n, records }, never),
     act: async (act: 'approve' | 'deny', response: Response | undefined, who = 'ana') => {
-      const action: AlertAction = { action_id: nameUuid(act, response?.response_id ?? '', who, clock.now()), act, alert_id: null, response_id: response?.response_id ?? null, who, why: 'it is ours', at: clock.now(), until: null }
+      const action: AlertAction = {
+        action_id: nameUuid(act, response?.response_id ?? '', who, clock.now()),
+        act,
+        alert_id: null,
+        response_id: response?.response_id ?? null,
+        who,
+        why: 'it is ours',
+        at: clock.now(),
+        until: null,
+      }
       await made.handle({ topic: 'alert-actions.v1', partition: 0, first: 0n, last: 0n, records: [action] }, never)
       return action
     },
@@ -65,9 +83,23 @@ describe('policy', () => {
     { name: 'approve with nobody allowed', responses: { policy: 'approve' }, finding: young, approve: true, steps: ['proposed', 'refused'], commands: 0 },
     { name: 'auto', responses: { policy: 'auto' }, finding: young, approve: false, steps: ['proposed', 'approved', 'issued'], commands: 1 },
     { name: 'auto for another detector', responses: { detectors: { geography: { policy: 'auto' } } }, finding: young, approve: false, steps: ['proposed'], commands: 0 },
-    { name: 'auto, forbidden by the limit', responses: { policy: 'auto', limits: { actions_per_hour: 0 } }, finding: young, approve: false, steps: ['proposed', 'refused'], commands: 0 },
+    {
+      name: 'auto, forbidden by the limit',
+      responses: { policy: 'auto', limits: { actions_per_hour: 0 } },
+      finding: young,
+      approve: false,
+      steps: ['proposed', 'refused'],
+      commands: 0,
+    },
     { name: 'auto, protected', responses: { policy: 'auto', protected: [{ id: 'fp_0123*' }] }, finding: young, approve: false, steps: ['refused'], commands: 0 },
-    { name: 'auto, nothing to cut', responses: { policy: 'auto' }, finding: () => findingOf({ api_key_id: null, entity: 'address:203.0.113.7' }), approve: false, steps: [], commands: 0 },
+    {
+      name: 'auto, nothing to cut',
+      responses: { policy: 'auto' },
+      finding: () => findingOf({ api_key_id: null, entity: 'address:203.0.113.7' }),
+      approve: false,
+      steps: [],
+      commands: 0,
+    },
     ...['off', 'dry-run', 'approve', 'auto'].flatMap((policy) => [
       { name: `${policy}, backfilled`, responses: { policy }, finding: () => findingOf({ backfill: true, run_id: 'r' }), approve: false, steps: [], commands: 0 },
       { name: `${policy}, old`, responses: { policy }, finding: () => findingOf({ window_start: NOON - 60 * MINUTE, detected_at: NOON }), approve: false, steps: [], commands: 0 },
@@ -90,7 +122,12 @@ describe('an approval', () => {
     const loop = dispatcher(config, { blastRadius: async () => ({ callers: 3, services: ['ranking'], teams: ['search'], spend_usd_24h: '812.5' }) })
     await loop.findings(findingOf())
     const [proposal] = await all('responses.v1')
-    expect(proposal).toMatchObject({ action: 'disable-key', dry_run: false, target: { kind: 'api-key', id: 'fp_0123456789abcdef', provider: 'openai' }, blast_radius: { callers: 3 } })
+    expect(proposal).toMatchObject({
+      action: 'disable-key',
+      dry_run: false,
+      target: { kind: 'api-key', id: 'fp_0123456789abcdef', provider: 'openai' },
+      blast_radius: { callers: 3 },
+    })
     const action = await loop.act('approve', proposal)
     await loop.handle({ topic: 'alert-actions.v1', partition: 0, first: 0n, last: 0n, records: [action] }, never)
     await dispatcher(config).handle({ topic: 'alert-actions.v1', partition: 0, first: 0n, last: 0n, records: [action] }, never)
@@ -132,7 +169,9 @@ describe('an approval', () => {
   it('lost with its process is issued by the next one', async () => {
     const loop = dispatcher(config)
     await loop.findings(findingOf())
-    const broken = dispatcher(config, { bus: { ...bus, publish: (topic, values) => (topic === 'commands.v1' && values.length > 0 ? Promise.reject(new Error('gone')) : bus.publish(topic, values)) } })
+    const broken = dispatcher(config, {
+      bus: { ...bus, publish: (topic, values) => (topic === 'commands.v1' && values.length > 0 ? Promise.reject(new Error('gone')) : bus.publish(topic, values)) },
+    })
     await expect(broken.act('approve', (await listResponses(bus))[0])).rejects.toThrow('gone')
     expect(await steps()).toEqual(['proposed', 'approved'])
     await dispatcher(config).tick(never)

@@ -34,7 +34,7 @@ export interface DispatcherOptions {
   sinks: ReadonlyMap<string, AlertSink>
   /** Jitter of retries. */
   random?: Random
-  /** Who else a target serves, asked of the store; null, or a throw: not known. Never awaited longer than 5 s. */
+  /** Who else a target serves, asked of the store; null, or a throw: not known. All lookups of a batch get 5 s together. */
   blastRadius?: (target: Target) => Promise<BlastRadius | null>
   /** Keys seen in the last day, for the limit; null: not known. */
   activeKeys?: () => Promise<number | null>
@@ -62,7 +62,7 @@ export async function runDispatcher(options: DispatcherOptions, signal: AbortSig
         { assigned: () => dispatcher.reload(ended), handle: (batch, handling) => dispatcher.handle(batch, handling) },
         ended,
       ),
-      runDelivery({ bus, alerts, sinks, clock, log, random: options.random ?? systemRandom, proposalFor: dispatcher.proposalFor }, ended),
+      runDelivery({ bus, alerts, sinks, clock, log, random: options.random ?? systemRandom, proposalFor: (alertId) => dispatcher.proposalFor(alertId) }, ended),
       dispatcher.tickUntil(ended),
     ]
     const settled = await Promise.allSettled(loops.map((loop) => loop.finally(() => stop.abort())))
@@ -164,7 +164,10 @@ async function handleBatch(state: State, batch: Batch<Topic>): Promise<void> {
     for (const finding of batch.records) record(applyFinding(incidents, finding, policy))
   } else {
     for (const action of batch.records) {
-      record(applyAction(incidents, action, policy))
+      const acted = applyAction(incidents, action, policy)
+      if (action.alert_id !== null && acted.length === 0)
+        state.options.log.warn('an act on an alert that is not known is ignored', { act: action.act, alert_id: action.alert_id, who: action.who })
+      record(acted)
       if (action.response_id !== null) decided.push(...decideAct(action, incidents.byId, context))
     }
   }
@@ -180,7 +183,11 @@ async function handleTick(state: State): Promise<void> {
   const results = applyTick(incidents, now, policy).filter((result) => result.effects.length > 0)
   for (const { alert } of results) if (alert !== undefined) remember(incidents, alert)
   const context = await decisionContext(state)
-  const proposals = await proposeFor(state, [...incidents.byId.values()].filter((alert) => alert.state !== 'resolved').map((alert) => alert.alert_id), context)
+  const proposals = await proposeFor(
+    state,
+    [...incidents.byId.values()].filter((alert) => alert.state !== 'resolved').map((alert) => alert.alert_id),
+    context,
+  )
   const standingAuto = [...state.ledger.steps.values()].flatMap((steps) => steps.filter((step) => step.step === 'proposed'))
   await publish(state, results, [...proposals, ...expireDue(context), ...decideAuto(standingAuto, incidents.byId, context)], context)
   forgetOld(incidents, now)
@@ -205,26 +212,35 @@ async function publish(state: State, results: readonly Transition[], decided: re
 
 async function proposeFor(state: State, alertIds: readonly string[], context: DecisionContext): Promise<Response[]> {
   const made: Response[] = []
+  // One budget for all: a store that hangs must not cost every alert of a burst its own wait.
+  const until = state.options.clock.now() + LOOKUP_MS
   for (const id of alertIds) {
     const alert = state.incidents.byId.get(id)
     const target = alert === undefined ? undefined : wantsProposal(alert, context)
     if (alert === undefined || target === undefined) continue
-    made.push(propose(alert, target, await lookedUp(state, state.options.blastRadius, target), context))
+    const left = until - state.options.clock.now()
+    made.push(propose(alert, target, left > 0 ? await lookedUp(state, state.options.blastRadius, target, left) : null, context))
   }
   return made
 }
 
 async function decisionContext(state: State): Promise<DecisionContext> {
   const { responses, clock, console_url, activeKeys } = state.options
-  return { config: responses, ledger: state.ledger, now: clock.now(), console_url: console_url ?? null, active_keys: activeKeys === undefined ? null : await lookedUp(state, activeKeys, undefined) }
+  return {
+    config: responses,
+    ledger: state.ledger,
+    now: clock.now(),
+    console_url: console_url ?? null,
+    active_keys: activeKeys === undefined ? null : await lookedUp(state, activeKeys, undefined),
+  }
 }
 
 /** A lookup that fails or takes too long must not hold up an alert. */
-async function lookedUp<A, R>(state: State, lookup: ((argument: A) => Promise<R | null>) | undefined, argument: A): Promise<R | null> {
+async function lookedUp<A, R>(state: State, lookup: ((argument: A) => Promise<R | null>) | undefined, argument: A, limit = LOOKUP_MS): Promise<R | null> {
   if (lookup === undefined) return null
   const waiting = new AbortController()
   try {
-    return await Promise.race([lookup(argument), state.options.clock.sleep(LOOKUP_MS, waiting.signal).then(() => null)])
+    return await Promise.race([lookup(argument), state.options.clock.sleep(limit, waiting.signal).then(() => null)])
   } catch (error) {
     state.options.log.warn('a lookup for a proposal failed: its figures are shown as not known', { error: messageOf(error) })
     return null

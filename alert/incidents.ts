@@ -56,7 +56,9 @@ export function forgetOld(incidents: Incidents, now: number): void {
 /** What a finding does to the incidents of its entity; more than one transition when it also ends the incident before it. */
 export function applyFinding(incidents: Incidents, finding: Finding, policy: LifecyclePolicy): Transition[] {
   const chain = incidents.byEntity.get(entityKey(finding)) ?? []
-  const holder = chain.find((alert) => memoryOf(alert).windows.some((window) => window.finding_id === finding.finding_id) && (alert.backfill === finding.backfill || finding.backfill))
+  const holder = chain.find(
+    (alert) => memoryOf(alert).windows.some((window) => window.finding_id === finding.finding_id) && (alert.backfill === finding.backfill || finding.backfill),
+  )
   // The live path has told this window already: reading the same log again as a file adds nothing.
   if (holder !== undefined && holder.backfill !== finding.backfill) return [{ alert: holder, reason: 'known-live', effects: [] }]
   if (holder !== undefined) return [transition(holder, finding, policy)]

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { findingOf, MINUTE, NOON } from '../test/support/alert-fixtures.ts'
 import { nameUuid } from '../runtime/ids.ts'
@@ -17,7 +17,12 @@ type Input = { finding: Finding } | { action: AlertAction } | { tick: number }
 
 /** Folds one input and returns the revisions that would be published. */
 function feed(incidents: Incidents, input: Input, policy: LifecyclePolicy): Alert[] {
-  const results = 'finding' in input ? applyFinding(incidents, input.finding, policy) : 'action' in input ? applyAction(incidents, input.action, policy) : applyTick(incidents, input.tick, policy)
+  const results =
+    'finding' in input
+      ? applyFinding(incidents, input.finding, policy)
+      : 'action' in input
+        ? applyAction(incidents, input.action, policy)
+        : applyTick(incidents, input.tick, policy)
   const published: Alert[] = []
   for (const { alert, effects } of results) {
     if (alert === undefined || effects.length === 0) continue
@@ -37,7 +42,17 @@ function run(inputs: readonly Input[], policy = policyOf()) {
 const at = (minute: number, change: Partial<Finding> = {}): { finding: Finding } => ({ finding: findingOf({ window_start: NOON + minute * MINUTE, ...change }) })
 const tick = (minute: number): { tick: number } => ({ tick: NOON + minute * MINUTE })
 const act = (change: Partial<AlertAction>): { action: AlertAction } => ({
-  action: { action_id: nameUuid('act', change.act ?? 'ack', change.at ?? 0), act: 'ack', alert_id: null, response_id: null, who: 'ana', why: null, at: NOON, until: null, ...change },
+  action: {
+    action_id: nameUuid('act', change.act ?? 'ack', change.at ?? 0),
+    act: 'ack',
+    alert_id: null,
+    response_id: null,
+    who: 'ana',
+    why: null,
+    at: NOON,
+    until: null,
+    ...change,
+  },
 })
 const ALERT_ID = nameUuid('token-spike', 'key:fp_0123456789abcdef', NOON)
 
@@ -102,7 +117,13 @@ describe('what is not told', () => {
   it('what is below min_severity or has no route is stored', () => {
     expect(run([at(0, { severity: 'info' })]).alerts).toHaveLength(1)
     expect(run([at(0, { severity: 'info' }), tick(40)]).kinds).toEqual([])
-    const routed = policyOf({ sinks: { a: { kind: 'terminal' }, b: { kind: 'terminal' } }, routes: [{ teams: ['other'], sinks: ['a'] }, { detectors: ['token-*'], sinks: ['b'] }] })
+    const routed = policyOf({
+      sinks: { a: { kind: 'terminal' }, b: { kind: 'terminal' } },
+      routes: [
+        { teams: ['other'], sinks: ['a'] },
+        { detectors: ['token-*'], sinks: ['b'] },
+      ],
+    })
     expect(run([at(0)], routed).told.map((notification) => notification.sinks)).toEqual([['b']])
     expect(run([at(0, { detector: 'geography' })], routed).told).toEqual([])
   })
@@ -117,6 +138,13 @@ describe('a long incident', () => {
     expect(alerts[0]?.spend_usd).toBe('3125.000000000000')
     expect(kinds).toEqual(['firing'])
   })
+
+  it('that is over is not opened again by its own first windows', () => {
+    const windows = Array.from({ length: 150 }, (_, minute) => at(minute))
+    const again = run([...windows, tick(200), ...windows])
+    expect(again.alerts).toHaveLength(1)
+    expect(again.kinds).toEqual(['firing', 'resolved'])
+  })
 })
 
 describe('replay', () => {
@@ -124,13 +152,34 @@ describe('replay', () => {
   const severities: Severity[] = ['low', 'medium', 'high', 'critical']
   const inputs = fc.array(
     fc.oneof(
-      { weight: 6, arbitrary: fc.record({ minute: fc.integer({ min: 0, max: 200 }), entity: fc.constantFrom(...entities), severity: fc.constantFrom(...severities), revision: fc.integer({ min: 0, max: 3 }), delay: fc.integer({ min: 0, max: 60 }), backfill: fc.boolean() }) },
+      {
+        weight: 6,
+        arbitrary: fc.record({
+          minute: fc.integer({ min: 0, max: 200 }),
+          entity: fc.constantFrom(...entities),
+          severity: fc.constantFrom(...severities),
+          revision: fc.integer({ min: 0, max: 3 }),
+          delay: fc.integer({ min: 0, max: 60 }),
+          backfill: fc.boolean(),
+        }),
+      },
       { weight: 1, arbitrary: fc.record({ tick: fc.integer({ min: 0, max: 300 }) }) },
-      { weight: 1, arbitrary: fc.record({ act: fc.constantFrom('ack' as const, 'silence' as const), of: fc.integer({ min: 0, max: 200 }), entity: fc.constantFrom(...entities), minute: fc.integer({ min: 0, max: 300 }) }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          act: fc.constantFrom('ack' as const, 'silence' as const),
+          of: fc.integer({ min: 0, max: 200 }),
+          entity: fc.constantFrom(...entities),
+          minute: fc.integer({ min: 0, max: 300 }),
+        }),
+      },
     ),
     { maxLength: 25 },
   )
-  type Sketch = { minute: number; entity: string; severity: Severity; revision: number; delay: number; backfill: boolean } | { tick: number } | { act: 'ack' | 'silence'; of: number; entity: string; minute: number }
+  type Sketch =
+    | { minute: number; entity: string; severity: Severity; revision: number; delay: number; backfill: boolean }
+    | { tick: number }
+    | { act: 'ack' | 'silence'; of: number; entity: string; minute: number }
   const arrival = (sketch: Sketch): number => ('tick' in sketch ? sketch.tick : 'act' in sketch ? sketch.minute : sketch.minute + sketch.delay)
   const inputOf = (sketch: Sketch): Input => {
     if ('tick' in sketch) return tick(sketch.tick)
@@ -138,7 +187,13 @@ describe('replay', () => {
       const alert_id = nameUuid('token-spike', sketch.entity, NOON + sketch.of * MINUTE)
       return act({ act: sketch.act, alert_id, at: NOON + sketch.minute * MINUTE, until: NOON + (sketch.minute + 20) * MINUTE })
     }
-    return at(sketch.minute, { entity: sketch.entity, severity: sketch.severity, revision: sketch.revision, backfill: sketch.backfill, detected_at: NOON + arrival(sketch) * MINUTE })
+    return at(sketch.minute, {
+      entity: sketch.entity,
+      severity: sketch.severity,
+      revision: sketch.revision,
+      backfill: sketch.backfill,
+      detected_at: NOON + arrival(sketch) * MINUTE,
+    })
   }
   const finalOf = (alerts: readonly Alert[]) => [...alerts].sort((left, right) => (left.alert_id < right.alert_id ? -1 : 1))
   const idsOf = (alerts: readonly Alert[]) => alerts.flatMap((alert) => (alert.notification === null ? [] : [`${alert.notification.notification_id} ${alert.notification.kind}`]))

@@ -84,7 +84,9 @@ export function propose(alert: Alert, target: Target, blast: BlastRadius | null,
 
 /** Carries out what stands under `auto`: all of it, or none if it is more than the limits allow. */
 export function decideAuto(proposals: readonly Response[], alerts: ReadonlyMap<string, Alert>, context: DecisionContext): Response[] {
-  const due = proposals.filter((proposal) => proposal.step === 'proposed' && proposal.policy === 'auto' && standing(context.ledger.steps.get(proposal.response_id) ?? [])?.step === 'proposed')
+  const due = proposals.filter(
+    (proposal) => proposal.step === 'proposed' && proposal.policy === 'auto' && standing(context.ledger.steps.get(proposal.response_id) ?? [])?.step === 'proposed',
+  )
   if (due.length === 0) return []
   if (overLimit(due.length, context)) return abortAll(context, null)
   return due.map((proposal) => approve(proposal, { who: POLICY, why: 'responses.policy is auto', mark: null }, alerts.get(proposal.alert_id), context))

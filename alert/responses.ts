@@ -95,7 +95,11 @@ async function afterCrash(options: RespondersOptions, command: Command, intent: 
 }
 
 async function readBack(options: RespondersOptions, { name, responder, rung }: Found, write: Write): Promise<void> {
-  const state = await inTime<'contained' | 'active' | 'unknown'>(options, (inner) => responder.read_back(rung, inner), () => 'unknown')
+  const state = await inTime<'contained' | 'active' | 'unknown'>(
+    options,
+    (inner) => responder.read_back(rung, inner),
+    () => 'unknown',
+  )
   if (state === 'contained') await write('verified', name, 'read back: the target is contained')
   else if (state === 'active') await write('failed', name, 'read back: the target is still active')
 }

@@ -2,7 +2,7 @@
 // Plain JavaScript on purpose: an old Node dies on .ts files before it could say why.
 import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
+import nodeModule, { createRequire } from 'node:module'
 import path from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 
@@ -15,6 +15,8 @@ const entry = existsSync(source) ? source : path.join(root, 'dist', 'main.js')
 process.env.UV_THREADPOOL_SIZE ??= '16'
 
 if (Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR) {
+  // Keeps compiled code between runs: commands answer in half the time.
+  nodeModule.enableCompileCache()
   await import(pathToFileURL(entry).href)
 } else {
   runOnOwnNode()

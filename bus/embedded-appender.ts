@@ -8,8 +8,8 @@ const CHARACTERS = 4_000_000
 
 interface Waiting {
   records: readonly NewRecord[]
-  resolve(): void
-  reject(error: unknown): void
+  resolve: () => void
+  reject: (error: unknown) => void
 }
 
 export interface Appender {

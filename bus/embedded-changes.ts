@@ -23,8 +23,8 @@ export interface Changes {
 }
 
 interface Waiter {
-  ready(): boolean
-  wake(): void
+  ready: () => boolean
+  wake: () => void
 }
 
 export function watchChanges(file: LogFile, groups: GroupFile, clock: Clock, log: Logger): Changes {

@@ -54,8 +54,13 @@ export async function consumeEmbedded<T extends TopicName>(membership: Membershi
     await giveUp([...workers.keys()], workers, membership, deps)
     over.abort()
     await heartbeat
-    groups.leave(group, member)
-    changes.refresh()
+    try {
+      groups.leave(group, member)
+      changes.refresh()
+    } catch (error) {
+      // The lease runs out by itself; an error from here would hide the one that brought us here.
+      log.warn('a group could not be left in good order', { group, error: messageOf(error) })
+    }
   }
   if (failed.signal.aborted) throw failed.signal.reason
 }
@@ -99,7 +104,7 @@ async function giveUp<T extends TopicName>(ids: readonly number[], workers: Map<
   const leaving = ids.filter((id) => workers.has(id))
   if (leaving.length === 0) return
   for (const id of leaving) workers.get(id)?.controller.abort()
-  await Promise.all(leaving.map((id) => workers.get(id)?.done))
+  await Promise.all(leaving.map(async (id) => workers.get(id)?.done))
   for (const id of leaving) workers.delete(id)
   try {
     await consumer.revoked?.(leaving.map((id) => partitionAt(file, id)).map(({ topic, partition }) => ({ topic, partition })))

@@ -50,7 +50,6 @@ export function openGroups(file: LogFile): GroupFile {
     members: side.prepare('select member, topics from members where group_name = ? order by member'),
     living: side.prepare('select count(*) as living from members where group_name = ? and lease_until >= ?'),
     gone: side.prepare('delete from members where group_name = ? and member = ?'),
-    alive: side.prepare('select count(*) as alive from members where group_name = ? and lease_until >= ?'),
     claims: side.prepare('select partition_id, member, generation, committed from claims where group_name = ?'),
     claim: side.prepare(
       `insert into claims (group_name, partition_id, member, generation) values (?, ?, ?, 1)
@@ -103,7 +102,6 @@ export function openGroups(file: LogFile): GroupFile {
       }),
     members: (group, now) => Number(s.living.get(group, now)?.['living'] ?? 0),
     epoch: (group) => Number(s.epoch.get(group)?.['epoch'] ?? 0),
-    alive: (group, now) => Number(s.alive.get(group, now)?.['alive'] ?? 0),
     committed: (group) => new Map(s.claims.all(group).map((row) => [Number(row['partition_id']), row['committed'] === null ? null : Number(row['committed'])])),
   }
 }

@@ -145,9 +145,7 @@ function prepareStatements(main: DatabaseSync, side: DatabaseSync) {
     ends: main.prepare('select id, next_offset from partitions'),
     first: main.prepare('select min(offset) as first from records where partition_id = ?'),
     version: main.prepare('pragma data_version'),
-    expire: side.prepare(
-      'delete from records where partition_id = ?1 and at < ?2 and offset in (select offset from records where partition_id = ?1 order by offset limit 1000)',
-    ),
+    expire: side.prepare('delete from records where partition_id = ?1 and at < ?2 and offset in (select offset from records where partition_id = ?1 order by offset limit 1000)'),
     compact: side.prepare(`delete from records where partition_id = ?1 and offset in (
       select old.offset from records old indexed by records_by_key where old.partition_id = ?1 and old.key is not null
         and exists (select 1 from records newer indexed by records_by_key where newer.partition_id = ?1 and newer.key = old.key and newer.offset > old.offset) limit 1000)`),

@@ -18,5 +18,6 @@ export async function sweep(file: LogFile, retention: Retention | undefined, clo
 }
 
 async function untilDone(step: () => boolean, signal?: AbortSignal): Promise<void> {
-  while (signal?.aborted !== true && step()) await yieldToEventLoop()
+  const stopped = () => signal?.aborted === true
+  while (!stopped() && step()) await yieldToEventLoop()
 }

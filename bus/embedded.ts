@@ -9,7 +9,7 @@ import { type TopicName, type TopicValue, topics as registry } from '../schemas/
 import type { Batch, Bus } from './bus.ts'
 import { decodeBatch, encode } from './decode.ts'
 import { park } from './deliver.ts'
-import { chunks, createAppender } from './embedded-appender.ts'
+import { type Appender, chunks, createAppender } from './embedded-appender.ts'
 import { watchChanges } from './embedded-changes.ts'
 import { consumeEmbedded, type EmbeddedDeps } from './embedded-consumer.ts'
 import { openGroups } from './embedded-group.ts'
@@ -47,19 +47,7 @@ export function openEmbeddedBus(options: Options, deps: { clock: Clock; log: Log
   const guard = () => {
     if (closed.signal.aborted) throw new PermanentError('the bus is closed')
   }
-  const publish = async <T extends TopicName>(topic: T, values: readonly TopicValue<T>[]): Promise<void> => {
-    guard()
-    if (values.length === 0) return
-    const { key, cleanup } = registry[topic] as { key: (value: TopicValue<T>) => string; cleanup: string }
-    const homes = file.partitions.filter((at) => at.topic === topic)
-    for (const records of chunks(values, (value) => {
-      const name = key(value)
-      return { id: homes[partitionOf(name, homes.length)]?.id ?? 0, key: cleanup === 'compact' ? name : null, value: encode(topic, value) }
-    })) {
-      await appender.append(records)
-      published.inc({ topic }, records.length)
-    }
-  }
+  const publish = publisher(file, appender, guard)
   const delivery = { clock, log, publishRejects: (rejects: readonly TopicValue<'rejects.v1'>[]) => publish('rejects.v1', rejects) }
   const embedded: EmbeddedDeps = { clock, log, file, groups, changes, delivery }
   const startBackground = () => {
@@ -88,7 +76,6 @@ export function openEmbeddedBus(options: Options, deps: { clock: Clock; log: Log
       })
     },
     members: async (group) => (guard(), groups.members(group, clock.now())),
-    members: async (group) => (guard(), groups.alive(group, clock.now())),
     end_offsets: async (topics) => {
       guard()
       const ends = file.ends()
@@ -112,6 +99,22 @@ export function openEmbeddedBus(options: Options, deps: { clock: Clock; log: Log
   }
 }
 
+function publisher(file: LogFile, appender: Appender, guard: () => void): Bus['publish'] {
+  return async <T extends TopicName>(topic: T, values: readonly TopicValue<T>[]) => {
+    guard()
+    const { key, cleanup } = registry[topic] as { key: (value: TopicValue<T>) => string; cleanup: string }
+    const homes = file.partitions.filter((at) => at.topic === topic)
+    const encoded = (value: TopicValue<T>) => {
+      const name = key(value)
+      return { id: homes[partitionOf(name, homes.length)]?.id ?? 0, key: cleanup === 'compact' ? name : null, value: encode(topic, value) }
+    }
+    for (const records of chunks(values, encoded)) {
+      await appender.append(records)
+      published.inc({ topic }, records.length)
+    }
+  }
+}
+
 async function replay<T extends TopicName>(topic: T, visit: (batch: Batch<T>) => void | Promise<void>, deps: EmbeddedDeps, signal: AbortSignal): Promise<void> {
   const { file, clock, delivery } = deps
   const ends = file.ends()
@@ -124,7 +127,7 @@ async function replay<T extends TopicName>(topic: T, visit: (batch: Batch<T>) =>
       const stored = rows.map(({ offset, value }) => ({ offset: BigInt(offset), value }))
       const { records, rejects } = await decodeBatch(topic, partition, stored, clock.now())
       if (rejects.length > 0) await park(topic, partition, rejects, delivery)
-      if (records.length > 0) await visit({ topic, partition, first: BigInt(rows[0]?.offset ?? 0), last: BigInt(last.offset), records } as Batch<T>)
+      if (records.length > 0) await visit({ topic, partition, first: BigInt(rows[0]?.offset ?? 0), last: BigInt(last.offset), records })
       from = last.offset + 1
     }
   }

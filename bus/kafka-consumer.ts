@@ -38,7 +38,7 @@ export interface KafkaConsumerDeps {
 
 /** Runs until the signal aborts; rejects on what trying again cannot cure and when the client falls silent. */
 export async function consumeKafka<T extends TopicName>(membership: KafkaMembership<T>, deps: KafkaConsumerDeps, signal: AbortSignal): Promise<void> {
-  for (let failures = 0; !signal.aborted; ) {
+  for (let failures = 0; !signal.aborted;) {
     const member = new Member(membership, deps, signal)
     const error = await member.run()
     if (error === undefined || signal.aborted) return

@@ -44,7 +44,14 @@ export async function replayKafka<T extends TopicName>(topic: T, visit: Visit<T>
 
 class VisitError extends Error {}
 
-async function readOnce<T extends TopicName>(topic: T, todo: [number, Range][], positions: Map<number, bigint>, visit: Visit<T>, deps: ReplayDeps, signal: AbortSignal): Promise<void> {
+async function readOnce<T extends TopicName>(
+  topic: T,
+  todo: [number, Range][],
+  positions: Map<number, bigint>,
+  visit: Visit<T>,
+  deps: ReplayDeps,
+  signal: AbortSignal,
+): Promise<void> {
   const ended = Promise.withResolvers<void>()
   const current = () => todo.find(([partition, { high }]) => (positions.get(partition) ?? high) < high)
   const advance = (partition: number, next: bigint) => {
@@ -90,14 +97,20 @@ async function readOnce<T extends TopicName>(topic: T, todo: [number, Range][], 
   }
 }
 
-async function visitBatch<T extends TopicName>(topic: T, { partition, records: all }: FetchedBatch, high: bigint, visit: Visit<T>, deps: ReplayDeps, session: BatchSession): Promise<bigint> {
+async function visitBatch<T extends TopicName>(
+  topic: T,
+  { partition, records: all }: FetchedBatch,
+  high: bigint,
+  visit: Visit<T>,
+  deps: ReplayDeps,
+  session: BatchSession,
+): Promise<bigint> {
   const stored = all.filter(({ offset }) => offset < high)
   const { records, rejects } = await decodeBatch(topic, partition, stored, deps.clock.now())
   if (rejects.length > 0) await park(topic, partition, rejects, deps.delivery)
   const last = stored.at(-1)?.offset ?? high - 1n
-  if (records.length > 0) await visit({ topic, partition, first: stored[0]?.offset ?? last, last, records } as Batch<T>)
+  if (records.length > 0) await visit({ topic, partition, first: stored[0]?.offset ?? last, last, records })
   await session.heartbeat()
   session.resolve(last)
   return last
 }
-

@@ -58,7 +58,10 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
       allowAutoTopicCreation: false,
       idempotent: false,
       retry: RETRY,
-      createPartitioner: () => ({ partitionMetadata, message }) => partitionOf(String(message.key ?? ''), partitionMetadata.length),
+      createPartitioner:
+        () =>
+        ({ partitionMetadata, message }) =>
+          partitionOf(String(message.key ?? ''), partitionMetadata.length),
     }),
     closed.signal,
   )
@@ -80,13 +83,18 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
       published.inc({ topic }, records.length)
     }
   }
-  const ranges: ReadRanges = (topic) => asked(async () => readRanges(await admin.client(), named(topic)))
+  // Leaders move; the client gives up at the first answer "not the leader" here, so it is asked again for some seconds.
+  const ranges: ReadRanges = (topic) =>
+    retry(() => asked(async () => readRanges(await admin.client(), named(topic))), { clock, signal: closed.signal, what: 'Kafka', base_ms: 100, cap_ms: 1_000, max_tries: 10 })
   const open = opener(kafka, config, log)
   const delivery = { clock, log, publishRejects: (rejects: readonly TopicValue<'rejects.v1'>[]) => publish('rejects.v1', rejects) }
   const shared = { clock, log, delivery, open, ranges, explain, waiting, answering, stalled_after_ms: config.stalled_after }
   return {
-    prepare: (signal) =>
-      retry(async () => createTopics(await admin.client(), config).catch((error: unknown) => Promise.reject(explain(error))), { clock, log, signal, what: 'Kafka' }),
+    prepare: async (signal) => {
+      const created = await retry(() => asked(async () => createTopics(await admin.client(), config)), { clock, log, signal, what: 'Kafka', cap_ms: 5_000 })
+      // A broker names a leader before that leader serves: whoever goes on earlier is refused, or writes twice.
+      for (const topic of created) await ranges(topic)
+    },
     publish,
     consume: async (topics, group, consumer, signal, { max_records = MAX_RECORDS } = {}) => {
       const run = consumeKafka({ topics, group, consumer, max_records }, shared, AbortSignal.any([signal, closed.signal]))
@@ -97,11 +105,10 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
     replay: (topic, visit, signal) => replayKafka(topic, visit, shared, AbortSignal.any([signal, closed.signal])),
     members: (group) =>
       asked(async () => {
-        const { groups } = await (await admin.client()).describeGroups([`${config.topics.prefix}${group}`])
+        const { groups } = await (await admin.client()).describeGroups([groupName(config, group)])
         return groups[0]?.members.length ?? 0
       }),
     lag: (group) => asked(async () => readLag(await admin.client(), config, group, ranges)),
-    members: (group) => asked(async () => countMembers(await admin.client(), groupName(config, group))),
     end_offsets: async (topics) => {
       const all = await Promise.all(topics.map(async (topic) => [...(await ranges(topic))].map(([partition, { high }]) => ({ topic, partition, offset: high }))))
       return all.flat()
@@ -197,11 +204,12 @@ async function send(producer: Producer, topic: string, messages: Sendable[], com
   await producer.send({ topic, messages, acks: -1, compression })
 }
 
-async function createTopics(admin: Admin, config: KafkaConfig): Promise<void> {
+/** Returns the topics that were missing. */
+async function createTopics(admin: Admin, config: KafkaConfig): Promise<TopicName[]> {
   const { prefix, replication, partitions } = config.topics
   const existing = new Set(await admin.listTopics())
   const missing = topicNames.filter((topic) => !existing.has(prefix + topic))
-  if (missing.length === 0) return
+  if (missing.length === 0) return []
   const insync = Math.min(config.topics.min_insync_replicas, replication)
   // False says that another process was faster, which is as good.
   await admin.createTopics({
@@ -219,6 +227,7 @@ async function createTopics(admin: Admin, config: KafkaConfig): Promise<void> {
       ],
     })),
   })
+  return missing
 }
 
 async function readRanges(admin: Admin, topic: string): Promise<Map<number, Range>> {
@@ -240,11 +249,6 @@ async function readLag(admin: Admin, config: KafkaConfig, group: string, ranges:
       .sort((a, b) => a.partition - b.partition)
   })
   return (await Promise.all(lags)).flat()
-}
-
-async function countMembers(admin: Admin, group: string): Promise<number> {
-  const { groups } = await admin.describeGroups([group])
-  return groups.reduce((sum, { members }) => sum + members.length, 0)
 }
 
 function opener(kafka: KafkaClient, config: KafkaConfig, log: Logger): OpenGroup {
@@ -303,7 +307,8 @@ function opener(kafka: KafkaClient, config: KafkaConfig, log: Logger): OpenGroup
   }
 }
 
-function passOn({ batch, heartbeat, commitOffsetsIfNecessary, resolveOffset }: EachBatchPayload, events: GroupEvents, topic: TopicName): Promise<void> {
+function passOn(payload: EachBatchPayload, events: GroupEvents, topic: TopicName): Promise<void> {
+  const { batch } = payload
   const { partition } = batch
   // Not in the type, but a field of the client's Batch: the offset that the fetch asked for.
   const { fetchedOffset } = batch as unknown as { fetchedOffset: string }
@@ -311,9 +316,9 @@ function passOn({ batch, heartbeat, commitOffsetsIfNecessary, resolveOffset }: E
   return events.batch(
     { topic, partition, asked: BigInt(fetchedOffset), records },
     {
-      heartbeat,
-      commit: (next) => commitOffsetsIfNecessary({ topics: [{ topic: batch.topic, partitions: [{ partition, offset: String(next) }] }] }),
-      resolve: (last) => resolveOffset(String(last)),
+      heartbeat: () => payload.heartbeat(),
+      commit: (next) => payload.commitOffsetsIfNecessary({ topics: [{ topic: batch.topic, partitions: [{ partition, offset: String(next) }] }] }),
+      resolve: (last) => payload.resolveOffset(String(last)),
     },
   )
 }
@@ -338,7 +343,9 @@ function registerCodecs(): void {
   const compress = promisify(zstdCompress)
   const decompress = promisify(zstdDecompress)
   const refuse = (name: string) => () => {
-    throw new UsageError(`records on the bus are compressed with ${name}, which is not supported: let producers use gzip or zstd, or set compression.type of the topic to gzip or zstd`)
+    throw new UsageError(
+      `records on the bus are compressed with ${name}, which is not supported: let producers use gzip or zstd, or set compression.type of the topic to gzip or zstd`,
+    )
   }
   CompressionCodecs[CompressionTypes.ZSTD] = () => ({
     compress: ({ buffer }: { buffer: Buffer }) => compress(buffer, { params: { [constants.ZSTD_c_compressionLevel]: 3 } }),
@@ -353,7 +360,9 @@ function registerCodecs(): void {
  * idle connection wakes up a thousand times a second. With nothing pending there is nothing to look for.
  */
 function stopIdleTimers(): void {
-  const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as { prototype: { pending: unknown[]; scheduleCheckPendingRequests: (() => void) & { quiet?: true } } }
+  const RequestQueue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue') as {
+    prototype: { pending: unknown[]; scheduleCheckPendingRequests: (() => void) & { quiet?: true } }
+  }
   const { prototype } = RequestQueue
   const original = prototype.scheduleCheckPendingRequests
   if (original.quiet === true) return

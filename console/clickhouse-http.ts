@@ -44,7 +44,7 @@ async function answerQuery(store: Pick<Store, 'database' | 'read'>, request: Htt
     checkDatabase(store.database, request)
     const sql = await statementOf(request)
     const format = request.query.get('default_format') ?? headerOf(request, 'x-clickhouse-format')
-    const parameters = Object.fromEntries([...request.query].filter(([name]) => name.startsWith('param_')).map(([name, value]) => [name.slice('param_'.length), value]))
+    const parameters = parametersOf(request.query)
     const result = await store.read(sql, { format: format ?? 'TabSeparated', parameters, signal: request.signal })
     const body = await started(result.body)
     const headers = { ...base, 'content-type': result.content_type, 'x-clickhouse-format': result.format }
@@ -55,6 +55,17 @@ async function answerQuery(store: Pick<Store, 'database' | 'read'>, request: Htt
     return exception(error, base)
   }
 }
+
+/**
+ * Values come as fields of TabSeparated; Store.read takes them plain and escapes them again. Elements of an array are escaped
+ * once more, which cannot be told from here: arrays of texts with quotes or backslashes are refused by the engine.
+ */
+function parametersOf(query: URLSearchParams): Record<string, string> {
+  const given = [...query].filter(([name]) => name.startsWith('param_'))
+  return Object.fromEntries(given.map(([name, value]) => [name.slice('param_'.length), value.replaceAll(/\\(.)/gs, (_, char: string) => ESCAPED[char] ?? char)]))
+}
+
+const ESCAPED: Record<string, string> = { t: '\t', n: '\n', r: '\r', b: '\b', f: '\f', '0': '\0' }
 
 /** URL parameter and body together are the statement, as in ClickHouse. */
 async function statementOf(request: HttpRequest): Promise<string> {

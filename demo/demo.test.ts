@@ -2,13 +2,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
+import { type Address, parseAddress } from '../ingest/address.ts'
+import { openGeo } from '../ingest/enrich.ts'
 import { createFormats } from '../ingest/formats/index.ts'
 import type { ParsedEvent } from '../ingest/format.ts'
 import { attributionConfig } from '../schemas/attribution.ts'
 import { demoAttribution } from './attribution.ts'
 import { createCompany } from './company.ts'
 import { demoFiles } from './config.ts'
-import { type Incident, incidentsFrom } from './incidents.ts'
+import { type Incident, incidentsFrom, INTRUDERS } from './incidents.ts'
 import { trafficBetween } from './traffic.ts'
 import { liveTraffic, writeHistory } from './writer.ts'
 
@@ -164,6 +166,16 @@ describe('live traffic', () => {
     expect(usage.every((event) => Math.abs(event.event_time - UNTIL) <= 61_000)).toBe(true)
   })
 
+  it('takes other keys at the next start', () => {
+    const company = createCompany(1)
+    const keys = (starts: number) => {
+      const all = incidentsFrom(company, UNTIL, 1, starts)
+      return Array.from({ length: 3 }, () => (all.next().value as Incident).service.id)
+    }
+    expect(keys(1)).not.toEqual(expect.arrayContaining([keys(0)[0]]))
+    expect(new Set([...keys(0), ...keys(1)]).size).toBe(6)
+  })
+
   it('repeats them on other keys, and speed divides the gaps', () => {
     const company = createCompany(1)
     const first = (speed: number): Incident[] => {
@@ -182,6 +194,25 @@ describe('live traffic', () => {
     expect((first(1)[3]?.from ?? 0) - UNTIL).toBeGreaterThan(200_000)
     expect(first(1)).toSatisfy((list: { from: number }[]) => list.every((incident, n) => n === 0 || incident.from >= (list[n - 1]?.from ?? 0)))
   })
+})
+
+it('comes from addresses that the offline data knows, and intruders from elsewhere', () => {
+  const geo = openGeo()
+  const place = (text: string) => geo.lookup(parseAddress(text) as Address)
+  const company = createCompany(1)
+  for (const service of company.services) {
+    const places = service.addresses.map((address) => place(address))
+    expect(
+      places.every(({ country, asn }) => ['IE', 'DE', 'US', 'NL', 'GB'].includes(country ?? '') && asn !== null),
+      service.id,
+    ).toBe(true)
+    expect(new Set(places.map(({ country, asn }) => `${country} ${asn}`)).size, service.id).toBe(1)
+  }
+  for (const address of INTRUDERS) {
+    const { country, asn } = place(address)
+    expect(['RO', 'RU', 'SG', 'HK', 'HR']).toContain(country)
+    expect([9009, 49505, 45102, 133752, 211619, 14061]).toContain(asn)
+  }
 })
 
 it('made-up credentials look like credentials and say that they are made up', () => {

@@ -21,17 +21,18 @@ const ROUND_MS = 240_000
 
 /**
  * Endless: round after round, in order of `from`. The first round comes within ten seconds so that a newcomer sees all three
- * kinds in the first minute; `speed` divides the gaps, not the incidents, whose pace is what the detectors have to see.
+ * kinds in the first minute; `speed` divides the gaps, not the incidents, whose pace is what the detectors have to see. `starts`
+ * counts earlier live runs: another run takes other keys, because incidents on the same ones would join alerts that are still open.
  */
-export function* incidentsFrom(company: Company, started_at: number, speed: number): Generator<Incident> {
+export function* incidentsFrom(company: Company, started_at: number, speed: number, starts = 0): Generator<Incident> {
   const order = shuffled(company)
   for (let round = 0; ; round++) {
     const base = started_at + FIRST_MS + (round * ROUND_MS) / speed
     const gap = round === 0 ? 2_000 : ROUND_MS / 3 / speed
-    const chosen = (kind: IncidentKind): Service => order[kind][round % order[kind].length] as Service
+    const chosen = (kind: IncidentKind): Service => order[kind][(starts + round) % order[kind].length] as Service
     yield tokenSpike(company, chosen('token-spike'), Math.round(base), BURN_USD_PER_MINUTE[round % BURN_USD_PER_MINUTE.length] ?? 60)
-    yield invalidRequestBurst(company, chosen('invalid-request-burst'), Math.round(base + gap), round)
-    yield foreignUse(company, chosen('geography'), Math.round(base + 2 * gap), round)
+    yield invalidRequestBurst(company, chosen('invalid-request-burst'), Math.round(base + gap), starts + round)
+    yield foreignUse(company, chosen('geography'), Math.round(base + 2 * gap), starts + round)
   }
 }
 
@@ -82,7 +83,7 @@ function tokenSpike(company: Company, service: Service, from: number, usd_per_mi
 }
 
 /** Hosting companies in countries where the made-up company has nobody. */
-const INTRUDERS = ['89.33.8.41', '95.213.200.77', '8.219.4.18', '103.75.117.62', '45.95.168.90', '167.99.30.5'] as const
+export const INTRUDERS = ['89.33.8.41', '95.213.200.77', '8.219.4.18', '103.75.117.62', '45.95.168.90', '167.99.30.5'] as const
 
 const PROBED_MODELS = ['gpt-4', 'gpt-4-32k', 'gpt-4.5-preview', 'o1-pro', 'o3-pro', 'gpt-6-sol', 'gpt-5.5-pro', 'gpt-image-2', 'gpt-4-vision-preview', 'text-davinci-003'] as const
 const PROBED_OPERATIONS: readonly Operation[] = ['chat', 'chat', 'chat', 'responses', 'embeddings', 'images']

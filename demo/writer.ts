@@ -21,6 +21,8 @@ interface DemoState {
   seed: number
   /** Every ordinary line before this instant (epoch ms) is in the files. */
   written_to: number
+  /** Live runs so far. */
+  starts: number
 }
 
 export interface HistoryProgress {
@@ -46,7 +48,8 @@ export interface HistoryOptions {
  */
 export async function writeHistory({ seed, days = 21, until, directory, onProgress }: HistoryOptions): Promise<{ lines: number; from: number }> {
   prepare(directory)
-  const from = Math.max(readState(directory, seed)?.written_to ?? 0, until - days * DAY_MS)
+  const state = readState(directory, seed)
+  const from = Math.max(state?.written_to ?? 0, until - days * DAY_MS)
   const company = createCompany(seed)
   let lines = 0
   for (let at = from; at < until; at += STEP_MS) {
@@ -55,7 +58,7 @@ export async function writeHistory({ seed, days = 21, until, directory, onProgre
       appendFileSync(join(directory, file), `${texts.join('\n')}\n`)
       lines += texts.length
     }
-    writeState(directory, { seed, written_to: end })
+    writeState(directory, { seed, written_to: end, starts: state?.starts ?? 0 })
     onProgress?.({ done: (end - from) / (until - from), lines })
     await yieldToEventLoop()
   }
@@ -76,8 +79,9 @@ export async function liveTraffic({ seed, speed, incidents, clock, directory }: 
   prepare(directory)
   const company = createCompany(seed)
   const started_at = clock.now()
-  const ordinary = trafficBetween(company, readState(directory, seed)?.written_to ?? started_at, Infinity)
-  const troubles = incidents ? incidentsFrom(company, started_at, speed) : undefined
+  const { written_to, starts } = readState(directory, seed) ?? { written_to: started_at, starts: 0 }
+  const ordinary = trafficBetween(company, written_to, Infinity)
+  const troubles = incidents ? incidentsFrom(company, started_at, speed, starts) : undefined
   let next = ordinary.next().value as TimedLine
   let trouble = troubles?.next().value
   let pending: TimedLine[] = []
@@ -92,7 +96,7 @@ export async function liveTraffic({ seed, speed, incidents, clock, directory }: 
       due.sort((a, b) => a.at - b.at)
       for (const [file, texts] of byFile(due)) await appendFile(join(directory, file), `${texts.join('\n')}\n`)
       // Not before the lines: a kill in between writes some again, which is the same event twice, never a hole.
-      writeState(directory, { seed, written_to: now + 1 })
+      writeState(directory, { seed, written_to: now + 1, starts: starts + 1 })
       lines += due.length
     }
     await clock.sleep(100, signal)

@@ -23,4 +23,4 @@ export const runnerOptions = ({ lateness, backfill_after, silent_after, snapshot
 })
 
 /** The runner hands a fold its own states and only events of its topics: the types meet again inside `step`. */
-const asFold = (id: DetectorId): Fold => detectors[id] as unknown as Fold
+const asFold = (id: DetectorId): Fold => detectors[id]

@@ -26,7 +26,12 @@ export function parseAddress(raw: string, prefix: number | null = null): Address
   if (version === 4) return address4(plain, Math.min(prefix ?? 32, 32))
   if (version === 6) {
     const canonical = new SocketAddress({ address: plain, family: 'ipv6' }).address
-    return { text: prefix !== null && prefix < 128 ? network6(canonical, prefix) : canonical, version: 6, prefix: Math.min(prefix ?? 128, 128), probes: prefix !== null && prefix < 48 ? [] : [canonical] }
+    return {
+      text: prefix !== null && prefix < 128 ? network6(canonical, prefix) : canonical,
+      version: 6,
+      prefix: Math.min(prefix ?? 128, 128),
+      probes: prefix !== null && prefix < 48 ? [] : [canonical],
+    }
   }
   return undefined
 }

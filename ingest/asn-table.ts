@@ -26,7 +26,10 @@ interface Packed {
 /** `folder` holds asn-ipv4-num.csv and asn-ipv6-num.csv; `cache_dir` keeps the packed form, keyed by size and age of the files. */
 export function loadAsnTable(folder: string, cache_dir?: string): AsnTable {
   const files = ['asn-ipv4-num.csv', 'asn-ipv6-num.csv'].map((name) => join(folder, name))
-  const key = createHash('sha256').update(JSON.stringify(files.map((file) => [file, statSync(file).size, statSync(file).mtimeMs]))).digest('hex').slice(0, 16)
+  const key = createHash('sha256')
+    .update(JSON.stringify(files.map((file) => [file, statSync(file).size, statSync(file).mtimeMs])))
+    .digest('hex')
+    .slice(0, 16)
   const cached = cache_dir === undefined ? undefined : join(cache_dir, `asn-${key}.bin`)
   const packed = (cached === undefined ? undefined : readPacked(cached)) ?? pack(files[0] ?? '', files[1] ?? '')
   if (cached !== undefined && cache_dir !== undefined) writePacked(cached, cache_dir, packed)
@@ -79,7 +82,7 @@ function readRows<N>(file: string, parse: (text: string) => N, names: Map<number
   const ends: N[] = []
   const asns: number[] = []
   const text = readFileSync(file, 'utf8')
-  for (let at = 0; at < text.length; ) {
+  for (let at = 0; at < text.length;) {
     const stop = text.indexOf('\n', at)
     const end = stop === -1 ? text.length : stop
     const first = text.indexOf(',', at)
@@ -90,7 +93,14 @@ function readRows<N>(file: string, parse: (text: string) => N, names: Map<number
       starts.push(parse(text.slice(at, first)))
       ends.push(parse(text.slice(first + 1, second)))
       asns.push(asn)
-      if (!names.has(asn)) names.set(asn, text.slice(third + 1, end).replace(/^"|"\r?$|\r$/g, '').replaceAll('""', '"'))
+      if (!names.has(asn))
+        names.set(
+          asn,
+          text
+            .slice(third + 1, end)
+            .replace(/^"|"\r?$|\r$/g, '')
+            .replaceAll('""', '"'),
+        )
     }
     at = end + 1
   }

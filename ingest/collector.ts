@@ -78,7 +78,10 @@ class Stream {
     this.#pipeline = source.formats === undefined ? deps.pipeline : deps.pipeline.withFormats(source.formats)
     this.#every = deps.options?.checkpoint_every ?? 1_000
     const { bus, clock, log } = deps
-    this.#announcer = new Announcer({ bus, clock, log, run_id: null, order_tolerance: deps.options?.order_tolerance ?? 60_000 }, { key: this.#key, kind: source.kind, stream: source.stream })
+    this.#announcer = new Announcer(
+      { bus, clock, log, run_id: null, order_tolerance: deps.options?.order_tolerance ?? 60_000 },
+      { key: this.#key, kind: source.kind, stream: source.stream },
+    )
   }
 
   /** Says that the stream is there, before any stream says how far it is: else the watermark would run ahead of the slow ones. */

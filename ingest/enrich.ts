@@ -79,7 +79,10 @@ function openDatabases(options: GeoOptions): Databases {
 }
 
 function openNetworks(options: GeoOptions): (address: Address) => Network {
-  if (options.asn_db === undefined) return loadAsnTable(packageFolder('@ip-location-db/asn'), options.cache_dir).find
+  if (options.asn_db === undefined) {
+    const table = loadAsnTable(packageFolder('@ip-location-db/asn'), options.cache_dir)
+    return (address) => table.find(address)
+  }
   const reader = openMmdb(options.asn_db)
   return (address) => {
     const found = reader.get(address.text) as unknown as { autonomous_system_number?: unknown; autonomous_system_organization?: unknown } | null

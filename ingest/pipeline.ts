@@ -148,17 +148,19 @@ function badTime(event_time: number, now: number): string | null {
 /** The order matters: a raw key is a fingerprint before anything else looks, text is clean before it becomes an owner, the cost comes last. */
 function complete(record: RawRecord, context: ProcessContext, format: string, parsed: ParsedEvent, tools: Tools): PipelineEvent | { problem: string } {
   const { cleaner, options } = tools
-  const { api_key, client_ip_prefix, ...given } = parsed.event as ParsedUsage['event']
+  const given = parsed.event as ParsedUsage['event']
+  // The copy still holds a raw key; `checked` is what keeps only the fields of the schema.
   const event: Record<string, unknown> = { ...given }
   const flags = [...given.flags]
   if (parsed.topic === 'usage.v1') {
-    event['api_key_id'] = keyId(given.api_key_id, api_key, options.hash_key)
+    event['api_key_id'] = keyId(given.api_key_id, given.api_key, options.hash_key)
     if (given.user_id !== null && options.privacy.user_ids === 'hash') event['user_id'] = pseudonym(given.user_id, options.hash_key)
   }
   for (const name in event) {
     const value = event[name]
-    if (typeof value === 'string') event[name] = cleanField(name, value, cleaner)
-    else if (Array.isArray(value)) event[name] = value.map((item: unknown) => (typeof item === 'string' ? cleaner.clean(item, 'id') : item))
+    if (typeof value === 'string') {
+      if (!CHECKED_FIELDS.has(name)) event[name] = cleanField(name, value, cleaner)
+    } else if (Array.isArray(value)) event[name] = value.map((item: unknown) => (typeof item === 'string' ? cleaner.clean(item, 'id') : item))
   }
   event['observed_time'] = context.now
   event['delivered_time'] = record.ingested_at
@@ -166,10 +168,10 @@ function complete(record: RawRecord, context: ProcessContext, format: string, pa
   event['source_stream'] = cleaner.clean(record.origin.stream, 'id')
   event['format'] = format
   event['run_id'] = context.run_id
-  locate(event, given.client_ip, client_ip_prefix ?? null, tools, flags)
-  const owner_ref = (event['owner_ref'] as string | null) ?? ownerRef(event, record.origin)
+  locate(event, given.client_ip, given.client_ip_prefix ?? null, tools, flags)
+  const owner_ref = (event['owner_ref'] as string | null) ?? cleaner.clean(ownerRef(event, record.origin), 'id')
   const owner = tools.attribution.lookup(owner_ref, given.event_time)
-  event['owner_ref'] = owner_ref.length > 1024 ? cleaner.clean(owner_ref, 'id') : owner_ref
+  event['owner_ref'] = owner_ref
   event['team_id'] = owner?.team ?? null
   event['service'] = owner?.service ?? event['service'] ?? null
   event['flags'] = flags
@@ -207,10 +209,11 @@ function keyId(given: string | null, api_key: string | undefined, hash_key: stri
 
 /** Fields whose job is to name a credential, a secret or a person: context words such as `password` are part of names there. */
 const ID_FIELDS = new Set(['owner_ref', 'vault', 'secret_id', 'actor_id', 'actor_name', 'session_name', 'credential_id', 'target_id', 'api_key_id', 'account_id', 'project_id'])
-const LIMITS: Readonly<Record<string, number>> = { tier: 32, client_ip: 64 }
+/** Not free text: the schema allows only an id or a word of its list, and an address is parsed. The raw key is not stored. */
+const CHECKED_FIELDS = new Set(['event_id', 'outcome', 'usage_source', 'client_ip', 'api_key'])
+const LIMITS: Readonly<Record<string, number>> = { tier: 32 }
 
-const cleanField = (name: string, value: string, cleaner: Cleaner): string =>
-  name === 'event_id' ? value : cleaner.clean(value, (ID_FIELDS.has(name) ? 'id' : 'free') satisfies TextKind, LIMITS[name] ?? 1024)
+const cleanField = (name: string, value: string, cleaner: Cleaner): string => cleaner.clean(value, (ID_FIELDS.has(name) ? 'id' : 'free') satisfies TextKind, LIMITS[name] ?? 1024)
 
 /** Looks the address up, then truncates it if the operator wants that. */
 function locate(event: Record<string, unknown>, client_ip: string | null, prefix: number | null, { geo, options }: Tools, flags: string[]): void {
@@ -226,7 +229,9 @@ function locate(event: Record<string, unknown>, client_ip: string | null, prefix
 }
 
 function cleanFragment(fragment: Fragment, context: ProcessContext, cleaner: Cleaner): Fragment[] {
-  const fields = Object.fromEntries(Object.entries(fragment.fields).map(([name, value]) => [cleaner.clean(name, 'free', 128), typeof value === 'string' ? cleaner.clean(value, 'free') : value]))
+  const fields = Object.fromEntries(
+    Object.entries(fragment.fields).map(([name, value]) => [cleaner.clean(name, 'free', 128), typeof value === 'string' ? cleaner.clean(value, 'free') : value]),
+  )
   const parsed = fragmentSchema.safeParse({ ...fragment, correlation_id: cleaner.clean(fragment.correlation_id, 'id'), observed_time: context.now, run_id: context.run_id, fields })
   return parsed.success ? [parsed.data] : []
 }

@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { monotonicMs } from '../runtime/clock.ts'
 import { seededRandom } from '../runtime/random.ts'
@@ -57,7 +57,7 @@ const secrets: Readonly<Record<string, string>> = {
   'Twilio key': `SK${hex(32)}`,
   'Azure client secret': `${alnum(3)}8Q~${alnum(34)}`,
   'Azure storage key': `${alnum(86)}==`,
-  'JWT': `${base64url({ alg: 'HS256', typ: 'JWT' })}.${base64url({ sub: 'u-1', exp: 1 })}.${alnum(43)}`,
+  JWT: `${base64url({ alg: 'HS256', typ: 'JWT' })}.${base64url({ sub: 'u-1', exp: 1 })}.${alnum(43)}`,
   'PEM private key': `-----BEGIN RSA PRIVATE KEY-----\n${alnum(64)}\n${alnum(64)}\n-----END RSA PRIVATE KEY-----`,
   'cut PEM private key': `-----BEGIN PRIVATE KEY----- ${alnum(64)} ${alnum(64)}`,
 }

@@ -35,23 +35,44 @@ const patterns: readonly Pattern[] = [
   { kind: 'api-key', needs: ['sk-', 'sk_'], pattern: new RegExp(`${T}sk[-_](?:proj|svcacct|admin|or|lf|live|test)[-_][\\w-]{12,}`, 'g'), last4: true },
   { kind: 'api-key', needs: ['sk-'], pattern: new RegExp(`${T}sk-[\\w-]{20,}`, 'g'), last4: true },
   { kind: 'openai-session', needs: ['sess-'], pattern: new RegExp(`${T}sess-[A-Za-z0-9]{32,}`, 'g'), last4: true },
-  { kind: 'aws-access-key-id', needs: ['AKIA', 'ASIA', 'ABIA', 'ACCA'], pattern: new RegExp(`${T}(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9])`, 'g'), free: true, last4: true },
+  {
+    kind: 'aws-access-key-id',
+    needs: ['AKIA', 'ASIA', 'ABIA', 'ACCA'],
+    pattern: new RegExp(`${T}(?:AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}(?![A-Za-z0-9])`, 'g'),
+    free: true,
+    last4: true,
+  },
   { kind: 'aws-bedrock-key', needs: ['ABSK', 'bedrock-api-key-'], pattern: new RegExp(`${T}(?:ABSK|bedrock-api-key-)[A-Za-z0-9+/=]{40,}`, 'g'), last4: true },
   { kind: 'aws-session-token', needs: ['FwoG', 'FQoG', 'IQoJ'], pattern: new RegExp(`${T}(?:FwoG|FQoG|IQoJ)[A-Za-z0-9+/=]{60,}`, 'g') },
-  { kind: 'github-token', needs: ['ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_'], pattern: new RegExp(`${T}(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\\w{30,})`, 'g'), last4: true },
+  {
+    kind: 'github-token',
+    needs: ['ghp_', 'gho_', 'ghu_', 'ghs_', 'ghr_', 'github_pat_'],
+    pattern: new RegExp(`${T}(?:gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\\w{30,})`, 'g'),
+    last4: true,
+  },
   { kind: 'gitlab-token', needs: ['gl'], pattern: new RegExp(`${T}gl(?:pat|dt|rt|soat|cbt)-[\\w-]{18,}`, 'g'), last4: true },
   { kind: 'slack-token', needs: ['xox', 'xapp-'], pattern: new RegExp(`${T}xox[abeoprs]-[\\w-]{10,}|${T}xapp-[\\w-]{20,}`, 'g'), last4: true },
   { kind: 'slack-webhook', needs: ['hooks.slack'], pattern: /hooks\.slack\.com\/(?:services|workflows|triggers)\/[\w/+-]{10,}/g },
   { kind: 'google-key', needs: ['AIza'], pattern: new RegExp(`${T}AIza[\\w-]{30,}`, 'g'), last4: true },
   { kind: 'google-token', needs: ['ya29.', 'GOCSPX-', '1//'], pattern: new RegExp(`${T}(?:ya29\\.[\\w-]{20,}|GOCSPX-[\\w-]{20,}|1//[\\w-]{30,})`, 'g') },
-  { kind: 'stripe-key', needs: ['k_live_', 'k_test_', 'whsec_'], pattern: new RegExp(`${T}(?:rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|${T}whsec_[A-Za-z0-9+/=]{16,}`, 'g'), last4: true },
+  {
+    kind: 'stripe-key',
+    needs: ['k_live_', 'k_test_', 'whsec_'],
+    pattern: new RegExp(`${T}(?:rk|pk)_(?:live|test)_[A-Za-z0-9]{16,}|${T}whsec_[A-Za-z0-9+/=]{16,}`, 'g'),
+    last4: true,
+  },
   { kind: 'hugging-face-token', needs: ['hf_', 'api_org_'], pattern: new RegExp(`${T}(?:hf|api_org)_[A-Za-z0-9]{30,}`, 'g'), last4: true },
   { kind: 'npm-token', needs: ['npm_'], pattern: new RegExp(`${T}npm_[A-Za-z0-9]{36}`, 'g'), last4: true },
   { kind: 'pypi-token', needs: ['pypi-'], pattern: new RegExp(`${T}pypi-[\\w-]{50,}`, 'g'), last4: true },
   { kind: 'sendgrid-key', needs: ['SG.'], pattern: new RegExp(`${T}SG\\.[\\w-]{16,}\\.[\\w-]{16,}`, 'g'), last4: true },
   { kind: 'databricks-token', needs: ['dapi'], pattern: new RegExp(`${T}dapi[a-f0-9]{32}`, 'g'), last4: true },
   { kind: 'digitalocean-token', needs: ['_v1_'], pattern: new RegExp(`${T}do[opr]_v1_[a-f0-9]{64}`, 'g'), last4: true },
-  { kind: 'model-provider-key', needs: ['gsk_', 'xai-', 'pplx-', 'r8_', 'fw_', 'nvapi-', 'tgp_v1_', 'csk-'], pattern: new RegExp(`${T}(?:gsk_|xai-|pplx-|r8_|fw_|nvapi-|tgp_v1_|csk-)[\\w-]{24,}`, 'g'), last4: true },
+  {
+    kind: 'model-provider-key',
+    needs: ['gsk_', 'xai-', 'pplx-', 'r8_', 'fw_', 'nvapi-', 'tgp_v1_', 'csk-'],
+    pattern: new RegExp(`${T}(?:gsk_|xai-|pplx-|r8_|fw_|nvapi-|tgp_v1_|csk-)[\\w-]{24,}`, 'g'),
+    last4: true,
+  },
   { kind: 'vault-token', needs: ['hvs.', 'hvb.', 'hvr.'], pattern: new RegExp(`${T}hv[sbr]\\.[\\w-]{20,}`, 'g') },
   { kind: 'doppler-token', needs: ['dp.'], pattern: new RegExp(`${T}dp\\.(?:pt|st|sa|ct|scim|audit)\\.[\\w.-]{20,}`, 'g') },
   { kind: 'linear-key', needs: ['lin_'], pattern: new RegExp(`${T}lin_(?:api|oauth)_[A-Za-z0-9]{30,}`, 'g'), last4: true },
@@ -66,7 +87,15 @@ const patterns: readonly Pattern[] = [
   { kind: 'jwt', needs: ['eyJ'], pattern: /(?<![\w-])eyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)?/g, confirm: isJwt },
   { kind: 'credentials-in-url', needs: ['://'], pattern: /(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}:\/\/[^\s/@:"'<>]{0,256}:([^\s/@"'<>]{1,512})@/g, group: 1 },
   { kind: 'authorization', pattern: /(?<![A-Za-z0-9])(?:bearer|basic|token|digest|negotiate)\s{1,8}([A-Za-z0-9._~+/=-]{16,})/gi, group: 1, free: true },
-  { kind: 'secret', pattern: new RegExp(`(?<![A-Za-z0-9])(?:[A-Za-z0-9]{1,32}[_-]){0,3}(?:${SECRET_NAMES})\\\\{0,3}["']?(?:\\s{0,4}(?:[:=]|%3D|=>|%3A)\\s{0,4}|\\s{1,4}is\\s{1,4})\\\\{0,3}["']?(?:(?:bearer|basic|token)\\s{1,4})?([^\\s"'\`,;&<>\\\\[\\]{}()]{6,})`, 'gi'), group: 1, free: true },
+  {
+    kind: 'secret',
+    pattern: new RegExp(
+      `(?<![A-Za-z0-9])(?:[A-Za-z0-9]{1,32}[_-]){0,3}(?:${SECRET_NAMES})\\\\{0,3}["']?(?:\\s{0,4}(?:[:=]|%3D|=>|%3A)\\s{0,4}|\\s{1,4}is\\s{1,4})\\\\{0,3}["']?(?:(?:bearer|basic|token)\\s{1,4})?([^\\s"'\`,;&<>\\\\[\\]{}()]{6,})`,
+      'gi',
+    ),
+    group: 1,
+    free: true,
+  },
 ]
 
 /** One look that says no for nearly every text: nothing in `patterns` can match without one of these. Built beside them, tested against them. */
@@ -116,6 +145,8 @@ function isJwt(text: string): boolean {
 
 // A window behind the cap is read as well, so that a key that lies across the cut is recognised before it is cut.
 const WINDOW = 4096
+/** Neither control characters nor e-mail addresses: most ids and names. */
+const PLAIN = /^[A-Za-z0-9 _.:/+-]*$/
 const CACHE_LENGTH = 160
 const CACHE_SIZE = 8192
 
@@ -128,6 +159,7 @@ export interface Cleaner {
 export function createCleaner(options: { emails: boolean }): Cleaner {
   const cached: Record<TextKind, Map<string, string>> = { id: new Map(), free: new Map() }
   const work = (text: string, kind: TextKind, max: number): string => {
+    if (text.length <= max && PLAIN.test(text) && !MAYBE.test(text)) return text
     const window = text.length > max + WINDOW ? text.slice(0, max + WINDOW) : text
     return plainText(redactText(plainText(window.toWellFormed(), max + WINDOW), { kind, emails: options.emails }), max)
   }

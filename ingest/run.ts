@@ -45,12 +45,19 @@ export async function runIngest(deps: RunDeps, signal: AbortSignal): Promise<Ing
   // All streams first: a stream that nobody has heard of does not hold the watermark back.
   for (const reader of readers) await reader.announcer.send({}, signal)
   const open = new Set(readers)
-  while (open.size > 0) {
-    signal.throwIfAborted()
-    let next: Reading | undefined
-    for (const reader of open) if (next === undefined || reader.position < next.position) next = reader
-    if (next !== undefined && (await next.step(signal))) open.delete(next)
-    deps.progress?.(readers.reduce((sum, reader) => sum + reader.announcer.counts.records, 0))
+  try {
+    while (open.size > 0) {
+      signal.throwIfAborted()
+      let next: Reading | undefined
+      for (const reader of open) if (next === undefined || reader.position < next.position) next = reader
+      if (next !== undefined && (await next.step(signal))) {
+        open.delete(next)
+        await next.close()
+      }
+      deps.progress?.(readers.reduce((sum, reader) => sum + reader.announcer.counts.records, 0))
+    }
+  } finally {
+    for (const reader of open) await reader.close()
   }
   return summaryOf(readers)
 }
@@ -70,7 +77,10 @@ class Reading {
     this.#deps = deps
     this.#pipeline = source.formats === undefined ? deps.pipeline : deps.pipeline.withFormats(source.formats)
     const { bus, clock, log, run_id } = deps
-    this.announcer = new Announcer({ bus, clock, log, run_id, order_tolerance: ORDER_TOLERANCE }, { key: `${source.id} ${source.stream}`, kind: source.kind, stream: source.stream })
+    this.announcer = new Announcer(
+      { bus, clock, log, run_id, order_tolerance: ORDER_TOLERANCE },
+      { key: `${source.id} ${source.stream}`, kind: source.kind, stream: source.stream },
+    )
   }
 
   /** Event time that was reached; -Infinity before the first event. */
@@ -92,6 +102,11 @@ class Reading {
     const done = page === undefined || page.done === true
     await announcer.send({ done }, signal)
     return done
+  }
+
+  /** Lets the source close its files. */
+  async close(): Promise<void> {
+    await this.#pages?.return?.()
   }
 
   /** The next page, from the last one on after a glitch. undefined: the iterator has ended. */

@@ -1,7 +1,6 @@
 /** The sections `prices` and `retention` of the config. The section `attribution` is in schemas/attribution.ts: ingest reads it too. */
 import { z } from 'zod'
 import { priceOverlay } from '../pricing/overlay.ts'
-import { parseDuration } from '../runtime/duration.ts'
 
 export const pricesConfig = priceOverlay
   .extend({
@@ -12,16 +11,16 @@ export const pricesConfig = priceOverlay
   .describe('unit prices: the public book, and what this company pays')
 export type PricesConfig = z.infer<typeof pricesConfig>
 
-const age = z
-  .union([z.literal('forever'), z.string().refine((text) => (parseDuration(text) ?? 0) >= 86_400_000, 'a duration of at least one day such as 90d, or forever')])
-  .transform((text) => (text === 'forever' ? null : (parseDuration(text) ?? null)))
+// A partition is rebuilt from its events: deleting events would let a late one wipe the sums of its day. Until days can be sealed
+// nothing is deleted, and a config that asks for it must not be believed silently.
+const forever = z.literal('forever', { error: 'only "forever" is possible in this version: nothing is deleted yet' }).default('forever')
 
 export const retentionConfig = z
   .strictObject({
-    events: age.prefault('forever').describe('how long single usage events are kept, counted from their arrival'),
-    secret_access: age.prefault('forever').describe('how long secret accesses and credential changes are kept'),
-    rollups: age.prefault('forever').describe('how long the sums of 15 minutes are kept; daily sums stay'),
+    events: forever.describe('how long single usage events are kept'),
+    secret_access: forever.describe('how long secret accesses and credential changes are kept'),
+    rollups: forever.describe('how long the sums of 15 minutes are kept'),
   })
   .prefault({})
-  .describe('how long the store keeps what; nothing is removed unless asked for')
+  .describe('how long the store keeps what; nothing is removed')
 export type RetentionConfig = z.infer<typeof retentionConfig>

@@ -38,11 +38,11 @@ describe('the loop', () => {
     return { stop: () => (stop.abort(), running) }
   }
   const until = async (what: () => Promise<boolean>) => {
-    for (let tries = 0; tries < 200; tries++) {
+    for (let tries = 0; tries < 800; tries++) {
       if (await what()) return
       await pause(25)
     }
-    throw new Error('did not happen within 5 s')
+    throw new Error('did not happen within 20 s')
   }
 
   it('rebuilds what is written, once more after it has settled, and then rests', async () => {

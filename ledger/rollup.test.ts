@@ -1,4 +1,4 @@
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { picoToUsd } from '../pricing/money.ts'
 import { priceOverlay } from '../pricing/overlay.ts'
@@ -49,6 +49,7 @@ function randomEvents(seed: number, count: number, priced: PriceBook = book): Us
         provider,
         model: random() < 0.05 ? null : random() < 0.05 ? 'unheard-of' : model.startsWith('ft:') ? `${model}:acme::${index % 3}` : model,
         request_model: random() < 0.5 ? null : model,
+        deployment: random() < 0.5 ? null : model,
         tier: random() < 0.05 ? 'scale' : tier,
         event_time: Date.UTC(2024, 8, 30) + Math.floor(random() * 4 * 86_400_000),
         owner_ref: `key:${key}`,
@@ -71,6 +72,8 @@ function randomEvents(seed: number, count: number, priced: PriceBook = book): Us
   })
 }
 
+const byKey = ([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number => (a < b ? -1 : 1)
+
 const sumPico = (events: readonly UsageEvent[], priced: PriceBook): Record<string, { cost: string; list: string; unmetered: number }> => {
   const rate = createRater(priced)
   const days = new Map<string, { cost: bigint; list: bigint; unmetered: number }>()
@@ -83,7 +86,21 @@ const sumPico = (events: readonly UsageEvent[], priced: PriceBook): Record<strin
     if (rating.cost_pico === null && !rating.unpriced) day.unmetered += 1
     days.set(key, day)
   }
-  return Object.fromEntries([...days].sort().map(([key, { cost, list, unmetered }]) => [key, { cost: picoToUsd(cost), list: picoToUsd(list), unmetered }]))
+  return Object.fromEntries([...days].sort(byKey).map(([key, { cost, list, unmetered }]) => [key, { cost: picoToUsd(cost), list: picoToUsd(list), unmetered }]))
+}
+
+/** How many groups of 15 minutes have no known cost at all, and how many have something unpriced. */
+function groupsOf(events: readonly UsageEvent[], priced: PriceBook): { unknown: number; unpriced: number } {
+  const rate = createRater(priced)
+  const groups = new Map<string, { known: boolean; unpriced: boolean }>()
+  for (const event of events) {
+    const key = [Math.floor(event.event_time / 900_000), event.api_key_id, event.provider, event.model ?? event.request_model ?? event.deployment, event.tier, event.ctx].join(' ')
+    const rating = rate.rate(event)
+    const group = groups.get(key) ?? { known: false, unpriced: false }
+    groups.set(key, { known: group.known || rating.cost_pico !== null, unpriced: group.unpriced || rating.unpriced })
+  }
+  const all = [...groups.values()]
+  return { unknown: all.filter((group) => !group.known).length, unpriced: all.filter((group) => group.unpriced).length }
 }
 
 async function fromTable(table: 'usage_15m' | 'usage_daily'): Promise<unknown> {
@@ -113,6 +130,9 @@ describe('the rollup and the rater', () => {
     const expected = sumPico(events, priced)
     expect(await fromTable('usage_15m')).toEqual(expected)
     expect(await fromTable('usage_daily')).toEqual(expected)
+    expect(
+      await store.query(`SELECT countIf(cost IS NULL)::Int32 AS unknown, countIf(unpriced_tokens + unpriced_images + unpriced_audio_ms > 0)::Int32 AS unpriced FROM usage_15m`),
+    ).toEqual([groupsOf(events, priced)])
     await loadPrices(store, book)
   })
 
@@ -157,7 +177,7 @@ describe('a rebuilt day', () => {
     expect(once.length).toBe(12)
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: 0, max: events.length }), { minLength: 1, maxLength: 4 }), fc.boolean(), async (cuts, backwards) => {
-        const order = backwards ? [...events].reverse() : events
+        const order = backwards ? events.toReversed() : events
         const edges = [0, ...cuts.sort((a, b) => a - b), events.length]
         for (const [index, from] of edges.entries()) {
           const part = order.slice(from, edges[index + 1] ?? from)
@@ -303,7 +323,7 @@ describe('days of other zones', () => {
         const key = day.format(event.event_time)
         expected.set(key, (expected.get(key) ?? 0n) + (rater.rate(event).cost_pico ?? 0n))
       }
-      expect(rows.map(({ d, c }) => [d, c])).toEqual([...expected].sort().map(([d, c]) => [d, picoToUsd(c)]))
+      expect(rows.map(({ d, c }) => [d, c])).toEqual([...expected].sort(byKey).map(([d, c]) => [d, picoToUsd(c)]))
       expect(rows.length).toBe(5)
     }
   })

@@ -41,6 +41,7 @@ export const rollupDefaults: RollupOptions = { poll_ms: 1000, settle_ms: 10_000,
 // For so long after its last write a day is compared again even if it was right: a slower second rollup could have replaced it by older sums.
 const RECHECK_MS = 600_000
 const MAX_TRIES = 20
+const MAX_PAUSE_MS = 5000
 
 const rebuilt = counter('tokenwatch_rollup_days_total', 'days rebuilt by the rollup')
 const seconds = histogram('tokenwatch_rollup_day_seconds', 'time to rebuild one day', [], [0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60])
@@ -57,7 +58,7 @@ export async function runRollup({ store, clock, log, options }: RollupDeps, sign
       const began = clock.now()
       await retry(() => look(stage, settings, { settled, pace }, log, signal), { clock, signal, log, what: 'the rollup', max_tries: MAX_TRIES })
       // A long pass is followed by as long a pause, so that inserts and questions get their share of the machine.
-      await clock.sleep(Math.max(settings.poll_ms, clock.now() - began), signal)
+      await clock.sleep(Math.max(settings.poll_ms, Math.min(clock.now() - began, MAX_PAUSE_MS)), signal)
     }
   } finally {
     await stage.drop().catch((error: unknown) => log.warn('the stage of the rollup could not be dropped', { error: messageOf(error) }))

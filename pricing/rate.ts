@@ -66,8 +66,8 @@ export function createRater(book: PriceBook): Rater {
     let metered = false
     let priced = false
     let unpriced = false
-    for (let index = 0; meters !== null && index < meterNames.length; index++) {
-      const quantity = meters[meterNames[index]!]
+    for (let index = 0; index < meterNames.length; index++) {
+      const quantity = meters?.[meterNames[index]!] ?? null
       if (quantity === null) continue
       metered = true
       if (quantity === 0) continue

@@ -20,7 +20,8 @@ export function parseConfig<S extends z.ZodType>(schema: S, text: string, file: 
   if (document.errors.length > 0) {
     throw new UsageError(document.errors.map((error) => `${file}:${lines.linePos(error.pos[0]).line}: ${error.message}`))
   }
-  const result = schema.safeParse(document.toJS() ?? {})
+  // The input is used for suggestions only and never printed: it may hold a secret that was put in the wrong place.
+  const result = schema.safeParse(document.toJS() ?? {}, { reportInput: true })
   if (result.success) return result.data
   const jsonSchema = z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })
   const at = (issue: Issue, key?: string) => {
@@ -65,11 +66,17 @@ function describe(issue: Issue, schema: unknown): { key?: string; text: string }
   const where = issue.path.length === 0 ? '' : `${issue.path.map(String).join('.')}: `
   if (issue.code === 'unrecognized_keys') {
     const known = keysAt(schema, issue.path)
-    return issue.keys.map((key) => ({ key, text: `${[...issue.path.map(String), key].join('.')}: unknown key${suggest(key, known)}` }))
+    return issue.keys.map((key) => ({ key, text: `${[...issue.path.map(String), key].join('.')}: unknown key${suggest(key, known) || `; known keys: ${known.join(', ')}`}` }))
   }
   if (issue.code === 'invalid_value') {
     const values = issue.values.map(String)
     return [{ text: `${where}expected one of ${values.join(', ')}${typeof issue.input === 'string' ? suggest(issue.input, values) : ''}` }]
+  }
+  if (issue.code === 'invalid_union' && 'options' in issue && Array.isArray(issue.options)) {
+    const last = String(issue.path.at(-1))
+    const given = typeof issue.input === 'object' && issue.input !== null ? (issue.input as Record<string, unknown>)[last] : undefined
+    const options = issue.options.map(String)
+    return [{ text: `${where}expected one of ${options.join(', ')}${typeof given === 'string' ? suggest(given, options) : ''}` }]
   }
   return [{ text: `${where}${issue.message}` }]
 }
@@ -77,7 +84,7 @@ function describe(issue: Issue, schema: unknown): { key?: string; text: string }
 function suggest(word: string, known: readonly string[]): string {
   const best = known.map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate.toLowerCase()) })).toSorted((a, b) => a.edits - b.edits)[0]
   if (best && best.edits <= Math.max(2, Math.floor(word.length / 3))) return `; did you mean "${best.candidate}"?`
-  return known.length > 0 ? `; known keys: ${known.join(', ')}` : ''
+  return ''
 }
 
 /** Property names that the JSON Schema allows at a path; unions give all branches. */

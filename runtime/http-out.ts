@@ -5,7 +5,7 @@
  * Internal addresses only where the operator allowed exactly this host with a range; cloud metadata never.
  */
 import { lookup as dnsLookup, type LookupAddress } from 'node:dns'
-import { BlockList, isIP, type LookupFunction, type Socket } from 'node:net'
+import { BlockList, isIP, type LookupFunction } from 'node:net'
 import { Agent, buildConnector, request } from 'undici'
 import { type Clock, systemClock } from './clock.ts'
 import { isAbort, messageOf } from './errors.ts'
@@ -139,11 +139,11 @@ function guardedConnector(ruleFor: (host: string) => Rule, lookup: typeof dnsLoo
         (error: Error) => done(error, []),
       )
     }
-    const connect = buildConnector({ lookup: hook, timeout, maxCachedSessions: 0, ...(ca === undefined ? {} : { ca }) } as buildConnector.BuildOptions)
+    const connect = buildConnector({ lookup: hook, timeout, maxCachedSessions: 0, ...(ca === undefined ? {} : { ca }) })
     connect(target, (...result) => {
       const [error, socket] = result
       if (error !== null) return callback(error, null)
-      const address = (socket as Socket).remoteAddress
+      const address = socket.remoteAddress
       if (address !== undefined && rule.permits(address)) return callback(null, socket)
       socket.destroy()
       callback(new HttpOutError('blocked', 'the host led to an internal address', false), null)
@@ -209,7 +209,31 @@ const NEVER = blockList(['169.254.0.0/16', '168.63.129.16/32', 'fd00:ec2::254/12
 
 /** Private, loopback, link-local, shared, documentation, multicast, reserved; NAT64 and 6to4 hide IPv4 addresses in IPv6. */
 const DENIED = blockList([
-  ...['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.0.0.0/24', '192.0.2.0/24', '192.88.99.0/24', '192.168.0.0/16'],
-  ...['198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '224.0.0.0/4', '240.0.0.0/4', '168.63.129.16/32'],
-  ...['::/128', '::1/128', 'fc00::/7', 'fe80::/10', 'fec0::/10', 'ff00::/8', '2001::/32', '2001:db8::/32', '2002::/16', '64:ff9b::/96', '64:ff9b:1::/48'],
+  '0.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '172.16.0.0/12',
+  '192.0.0.0/24',
+  '192.0.2.0/24',
+  '192.88.99.0/24',
+  '192.168.0.0/16',
+  '198.18.0.0/15',
+  '198.51.100.0/24',
+  '203.0.113.0/24',
+  '224.0.0.0/4',
+  '240.0.0.0/4',
+  '168.63.129.16/32',
+  '::/128',
+  '::1/128',
+  'fc00::/7',
+  'fe80::/10',
+  'fec0::/10',
+  'ff00::/8',
+  '2001::/32',
+  '2001:db8::/32',
+  '2002::/16',
+  '64:ff9b::/96',
+  '64:ff9b:1::/48',
 ])

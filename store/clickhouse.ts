@@ -1,13 +1,13 @@
 /** The Store over the official client: on a server's HTTP interface (here) and on embedded connections (embedded.ts gives them). */
 import { Readable } from 'node:stream'
-import { type ClickHouseClient, createClient } from '@clickhouse/client'
+import { type ClickHouseClient, ClickHouseLogLevel, createClient } from '@clickhouse/client'
 import type { Clock } from '../runtime/clock.ts'
 import { messageOf, PermanentError, TransientError } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/log.ts'
 import { retry } from '../runtime/retry.ts'
 import { resolveSecret } from '../runtime/secrets.ts'
 import type { ClickHouseStoreConfig, ReadLimits } from './config.ts'
-import { codeOfError, storeError } from './errors.ts'
+import { codeOfError, EngineError, storeError } from './errors.ts'
 import { contentTypeOf, personsQueryCheck } from './read.ts'
 import { quoteIdentifier, settingsList, withSettings } from './sql.ts'
 import { createStateStore } from './state.ts'
@@ -42,6 +42,7 @@ export const insertSettings: InsertSettings = {
   async_insert: 0,
   insert_deduplicate: 0,
   max_partitions_per_insert_block: 100,
+  optimize_on_insert: 0,
   input_format_null_as_default: 0,
   input_format_allow_errors_num: 0,
   input_format_allow_errors_ratio: 0,
@@ -104,7 +105,7 @@ export function createStore(backend: StoreBackend, deps: StoreDeps): Store {
 }
 
 /** The client over a connection of our own: how the embedded engine speaks the same language. `connection` has the client's Connection shape. */
-export const clientOver = (connection: unknown): ClickHouseClient => createClient({ connection: connection as never })
+export const clientOver = (connection: unknown): ClickHouseClient => createClient({ connection: connection as never, log: { level: ClickHouseLogLevel.OFF } })
 
 /**
  * A server by HTTP. Waits until it answers (says so once) and creates the database if the user may.
@@ -129,15 +130,22 @@ export async function connectClickHouse(config: ClickHouseStoreConfig, deps: Sto
 
 function httpBackend(config: ClickHouseStoreConfig): StoreBackend {
   const operations = httpClient(config, config.database, { ...quotingSettings, wait_end_of_query: 1 })
-  const reader = httpClient(config, config.database, { ...quotingSettings, ...readerSettings(config.limits), wait_end_of_query: 1 })
+  const reader = httpClient(config, config.database, {
+    ...quotingSettings,
+    ...readerSettings(config.limits),
+    cancel_http_readonly_queries_on_client_close: 1,
+    wait_end_of_query: 1,
+  })
   return {
     database: config.database,
     operations,
     async insert(table, columns, body, settings, signal) {
       const query = `INSERT INTO ${table} (${columns.map(quoteIdentifier).join(', ')}) SETTINGS ${settingsList(settings)} FORMAT JSONCompactEachRow`
-      // exec, because insert() of the client would encode every line once more; its answer must be drained to free the socket.
-      const result = await operations.exec({ query, values: Readable.from([body], { objectMode: false }), ...(signal ? { abort_signal: signal } : {}) })
-      await drain(result.stream)
+      // exec, because insert() of the client would encode every line once more; errors raw, because the client cuts the number
+      // of the row out of them. The answer must be drained to free the socket.
+      const options = { query, values: Readable.from([body], { objectMode: false }), ignore_error_response: true, ...(signal ? { abort_signal: signal } : {}) }
+      const answer = await operations.exec(options)
+      checkAnswer(await textOf(answer.stream), answer.http_status_code ?? 200)
     },
     async read(sql, format, parameters, signal) {
       const result = await reader.exec({ query: `${sql}\nFORMAT ${format}`, query_params: { ...parameters }, ...(signal ? { abort_signal: signal } : {}) })
@@ -171,6 +179,8 @@ function httpClient(config: ClickHouseStoreConfig, database: string, settings: R
     // A server closes idle sockets after 3 s (before 24.x) or 10 s: ours go earlier, so that a request rarely meets a dead one.
     keep_alive: { enabled: true, idle_socket_ttl: 1500 },
     clickhouse_settings: settings,
+    // It would write every refused connection to stderr; we say it once, in our own words.
+    log: { level: ClickHouseLogLevel.OFF },
   })
 }
 
@@ -193,9 +203,16 @@ async function createDatabase(config: ClickHouseStoreConfig): Promise<void> {
   }
 }
 
-async function drain(stream: AsyncIterable<unknown>): Promise<void> {
+/** The first part of an answer that should be empty; the rest is read and dropped. */
+async function textOf(stream: AsyncIterable<unknown>): Promise<string> {
   let text = ''
-  for await (const chunk of stream) text += String(chunk).slice(0, 2000)
-  // An insert answers nothing. Text behind a status 200 is an error that came too late for the status.
-  if (/Code: \d+\. DB::Exception/.test(text)) throw new TransientError(`the server failed in the middle of its answer: ${text.slice(0, 300)}`)
+  for await (const chunk of stream) if (text.length < 10_000) text += String(chunk)
+  return text
+}
+
+/** Text behind a status 200 is an error that came too late for the status. */
+function checkAnswer(text: string, status: number): void {
+  const code = /Code: (\d+)\. DB::Exception/.exec(text)?.[1]
+  if (code !== undefined) throw new EngineError(text, Number(code))
+  if (status >= 400) throw new TransientError(`the store answered with the status ${status}: ${text.slice(0, 300)}`)
 }

@@ -1,21 +1,27 @@
 /** Sessions of the embedded engine, one query at a time each, cleaned after every error before the next query may use them. */
-import type { Session } from 'chdb'
 import { quoteString } from './sql.ts'
+
+/** What is used of an engine's session; embedded.ts has the real one. */
+export interface EngineSession {
+  queryAsync(sql: string, options?: { format?: string }): Promise<{ bytes(): Uint8Array }>
+  insert(params: { table: string; columns: readonly string[]; values: Buffer; format: 'JSONCompactEachRow'; settings: Record<string, string | number> }): Promise<unknown>
+  close(): void
+}
 
 let marks = 0
 
 export class SessionPool {
   readonly #size: number
-  readonly #open: () => Promise<Session>
-  readonly #control: Session
-  readonly #idle: Session[] = []
-  readonly #waiting: ((session: Session) => void)[] = []
+  readonly #open: () => Promise<EngineSession>
+  readonly #control: EngineSession
+  readonly #idle: EngineSession[] = []
+  readonly #waiting: ((session: EngineSession) => void)[] = []
   readonly #busy = new Set<Promise<void>>()
   #opened = 0
   #closed = false
 
   /** `control` is another session of the same directory: queries that nobody waits for any more are killed from there. */
-  constructor(size: number, open: () => Promise<Session>, control: Session) {
+  constructor(size: number, open: () => Promise<EngineSession>, control: EngineSession) {
     this.#size = size
     this.#open = open
     this.#control = control
@@ -25,7 +31,7 @@ export class SessionPool {
    * Runs `work` on a session of its own. `mark` is a comment that makes the query findable; put it in front of the SQL text.
    * An abort rejects at once, kills the query and keeps the session until the engine has really stopped: it cannot be interrupted.
    */
-  async run<T>(work: (session: Session, mark: string) => Promise<T>, signal?: AbortSignal): Promise<T> {
+  async run<T>(work: (session: EngineSession, mark: string) => Promise<T>, signal?: AbortSignal): Promise<T> {
     signal?.throwIfAborted()
     const session = await this.#take()
     marks += 1
@@ -67,7 +73,7 @@ export class SessionPool {
     })
   }
 
-  async #take(): Promise<Session> {
+  async #take(): Promise<EngineSession> {
     if (this.#closed) throw new Error('the store is closed')
     const idle = this.#idle.pop()
     if (idle !== undefined) return idle
@@ -83,14 +89,14 @@ export class SessionPool {
     return new Promise((resolve) => this.#waiting.push(resolve))
   }
 
-  #release(session: Session): void {
+  #release(session: EngineSession): void {
     const next = this.#waiting.shift()
     if (next === undefined) this.#idle.push(session)
     else next(session)
   }
 
   /** A failed query leaves the rows that it had formatted in the connection; they would be put in front of the next result. */
-  async #clean(session: Session): Promise<void> {
+  async #clean(session: EngineSession): Promise<void> {
     try {
       await session.queryAsync('SELECT 1')
       this.#release(session)

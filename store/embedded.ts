@@ -29,7 +29,6 @@ const OPERATION_SESSIONS = 3
 const READER_SESSIONS = 2
 
 /** Opens (and creates) the directory and the database. Throws PermanentError when another process has it open. */
-// oxlint-disable-next-line typescript/require-await
 export async function openEmbeddedStore(options: EmbeddedOptions, deps: StoreDeps): Promise<Store> {
   await drainPending()
   const { database = 'tokenwatch', limits = readLimits.parse({}) } = options
@@ -37,6 +36,7 @@ export async function openEmbeddedStore(options: EmbeddedOptions, deps: StoreDep
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   // Kept open as long as the store: when the last session of a directory closes, the engine shuts down.
   const anchor = open(directory, [...SERVER_ARGS, ...LOW_MEMORY_ARGS])
+  if (Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) < 8) deps.log.debug('UV_THREADPOOL_SIZE is below 8: long queries will hold up files and DNS')
   await anchor.queryAsync(`CREATE DATABASE IF NOT EXISTS ${quoteIdentifier(database)}`)
   const pool = (size: number, args: readonly string[]) =>
     new SessionPool(

@@ -32,6 +32,11 @@ export class Outbox {
     return this.#findings.length + this.#rejects.length
   }
 
+  clear(): void {
+    this.#findings = []
+    this.#rejects = []
+  }
+
   add(emitted: readonly Emitted[], failures: readonly FoldFailure[]): void {
     const now = this.#clock.now()
     for (const one of emitted) this.#findings.push(stamp(one, now, this.#backfill_after))

@@ -142,9 +142,7 @@ class Runner {
       for (const partition of partitions) this.#owned.delete(partName(partition))
       if (this.#owned.size > 0 || !this.#loaded) return
       await this.#save()
-      this.#folds.runs.clear()
-      this.#positions.clear()
-      this.#loaded = false
+      this.#forgetAll()
     })
   }
 
@@ -188,6 +186,20 @@ class Runner {
 
   get #watermarkOptions() {
     return { lateness: this.options.lateness, silent_after: this.options.silent_after, unpaced_lateness: Math.max(this.options.lateness, 600_000) }
+  }
+
+  /** What was not saved is folded again by whoever gets the partitions. */
+  #forgetAll(): void {
+    this.#folds.runs.clear()
+    this.#folds.evicted = 0
+    this.#positions.clear()
+    this.#ids = new Map()
+    this.#dirtyIds.clear()
+    this.#pending = []
+    this.#finished = []
+    this.#dropped = []
+    this.#outbox.clear()
+    this.#loaded = false
   }
 
   async #load(): Promise<void> {
@@ -372,7 +384,12 @@ class Runner {
   }
 
   #reload(run: Run, keyed: Keyed): Promise<void> {
-    return retry(() => reloadKey(this.#parts.state, this.#folds, run, keyed), { clock: this.#parts.clock, signal: this.#signal, what: 'the store (detector state)', log: this.#parts.log })
+    return retry(() => reloadKey(this.#parts.state, this.#folds, run, keyed), {
+      clock: this.#parts.clock,
+      signal: this.#signal,
+      what: 'the store (detector state)',
+      log: this.#parts.log,
+    })
   }
 
   /** Rejected records never reach handle, but the group's committed offset moves past them. */

@@ -95,7 +95,12 @@ export async function loadSnapshot(state: StateStore, folds: KeyedFolds, options
     else if (name !== META && !adoptKey(folds, name, bytes)) foreign++
   }
   if (foreign > 0) log.warn('detector states of another version were left out of the snapshot: these keys learn anew', { keys: foreign })
-  return { offsets: decodeOffsets(parsed.offsets), ids, pending: parsed.pending.map(({ values, barrier }) => ({ values, barrier: decodeOffsets(barrier) })), finished: parsed.finished }
+  return {
+    offsets: decodeOffsets(parsed.offsets),
+    ids,
+    pending: parsed.pending.map(({ values, barrier }) => ({ values, barrier: decodeOffsets(barrier) })),
+    finished: parsed.finished,
+  }
 }
 
 /** Reads the state of an evicted key back. */
@@ -114,7 +119,14 @@ function encodeMeta(folds: KeyedFolds, snapshot: Snapshot): z.infer<typeof meta>
   return {
     layout: 1,
     offsets: encodeOffsets(snapshot.offsets),
-    runs: [...folds.runs.values()].map(({ run_id, watermark, events, findings, late, duplicates }) => ({ run_id, watermark: watermark.encode(), events, findings, late, duplicates })),
+    runs: [...folds.runs.values()].map(({ run_id, watermark, events, findings, late, duplicates }) => ({
+      run_id,
+      watermark: watermark.encode(),
+      events,
+      findings,
+      late,
+      duplicates,
+    })),
     pending: snapshot.pending.map(({ values, barrier }) => ({ values, barrier: encodeOffsets(barrier) })),
     finished: snapshot.finished,
   }

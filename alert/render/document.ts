@@ -47,7 +47,9 @@ export const shown = (text: string, max = FIELD): string => defang(plainText(tex
 
 /** hxxps://evil[.]example/: readable, and no program makes a link of it. */
 export const defang = (text: string): string =>
-  text.replace(/\b(https?|ftp):\/\/([^\s/]*)/gi, (_, scheme: string, host: string) => `${scheme.replace(/t/gi, 'x')}://${host.replaceAll('.', '[.]')}`).replace(/\bwww\./gi, 'www[.]')
+  text
+    .replace(/\b(https?|ftp):\/\/([^\s/]*)/gi, (_, scheme: string, host: string) => `${scheme.replace(/t/gi, 'x')}://${host.replaceAll('.', '[.]')}`)
+    .replace(/\bwww\./gi, 'www[.]')
 
 /** "disable-key api-key fp_1 (openai), dry-run". */
 export function proposalLine(proposal: Response): string {
@@ -116,7 +118,7 @@ function nextSteps(alert: Alert, proposal: Response | null, consoleUrl: string |
     ['Take it', `tokenwatch alerts ack ${alert.alert_id}`],
   ]
   if (proposal !== null && proposal.step === 'proposed') {
-    if (proposal.dry_run) steps.push(['See what would be done (dry-run)', `tokenwatch responses list --alert ${alert.alert_id}`])
+    if (proposal.dry_run) steps.push(['See what would be done (dry-run)', 'tokenwatch responses list'])
     else steps.push(['Carry it out', `tokenwatch responses approve ${proposal.response_id}`], ['Refuse it', `tokenwatch responses deny ${proposal.response_id}`])
   }
   if (consoleUrl !== null) steps.push(['Console', `${consoleUrl.replace(/\/$/, '')}/alerts/${alert.alert_id}`])

@@ -12,14 +12,9 @@ export type SinkConfig = z.infer<typeof sinkConfig>
 
 /** Throws UsageError when a secret that the config names is not there. */
 export function createSink(config: SinkConfig, context: SinkContext): AlertSink {
-  switch (config.kind) {
-    case 'terminal':
-      return terminalSink.create(config, context)
-    case 'email':
-      return emailSink.create(config, context)
-    case 'webhook':
-      return webhookSink.create(config, context)
-  }
+  if (config.kind === 'email') return emailSink.create(config, context)
+  if (config.kind === 'webhook') return webhookSink.create(config, context)
+  return terminalSink.create(config, context)
 }
 
 /** All sinks of the config by their names. Throws UsageError as createSink does. */

@@ -1,5 +1,6 @@
 /** A signed POST to one configured address, as the webhook sink and the webhook responder share it. */
 import { z } from 'zod'
+import { duration } from '../../runtime/duration.ts'
 import { UsageError } from '../../runtime/errors.ts'
 import { createHttpOut, type HttpAnswer, type HttpOut } from '../../runtime/http-out.ts'
 import { resolveSecret, secretRef } from '../../runtime/secrets.ts'
@@ -12,12 +13,15 @@ export const endpointFields = {
   previous_secret: secretRef.optional().describe('second signature while receivers change over to a new secret'),
   internal: z
     .strictObject({
-      cidrs: z.array(z.union([z.cidrv4(), z.cidrv6()])).min(1).describe('ranges that the addresses of this host may lie in'),
+      cidrs: z
+        .array(z.union([z.cidrv4(), z.cidrv6()]))
+        .min(1)
+        .describe('ranges that the addresses of this host may lie in'),
       http: z.boolean().default(false).describe('allow plain http'),
     })
     .optional()
     .describe('for a receiver inside your own network: without it private addresses are refused'),
-  timeout: z.int().min(100).max(60_000).default(10_000).describe('milliseconds for one request'),
+  timeout: duration.prefault('10s').describe('longest time for one request'),
 }
 
 const endpointConfig = z.object(endpointFields)

@@ -6,7 +6,8 @@ const whole = new Intl.NumberFormat('en-US')
 
 // Sums of a few decimals for the eye only; exact ones are in /api/spend.
 const usd = (text) => (text === null || text === undefined ? null : Number(text))
-const shownUsd = (value) => (value === null ? 'unpriced' : money.format(value))
+const cents = (value) => (value > 0 && value < 0.005 ? '< $0.01' : money.format(value))
+const shownUsd = (value) => (value === null ? 'unpriced' : cents(value))
 const total = (rows, field) => rows.reduce((sum, row) => sum + Number(row[field] ?? 0), 0)
 
 function element(name, attributes = {}, ...children) {
@@ -111,7 +112,7 @@ function alertItem(alert, now) {
       element('p', { class: 'facts' }, facts.join(' · ')),
       responseLine(alert.response),
     ),
-    element('p', { class: 'rate' }, rate === null ? '–' : `${money.format(rate)}/min`, element('small', {}, spent === null ? '' : `${money.format(spent)} so far`)),
+    element('p', { class: 'rate' }, rate === null ? '–' : `${cents(rate)}/min`, element('small', {}, spent === null ? '' : `${cents(spent)} so far`)),
   )
 }
 

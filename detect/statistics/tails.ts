@@ -18,7 +18,10 @@ export function gammaPoissonTail(count: number, shape: number, rate: number): nu
   const p = 1 / (rate + 1)
   const from = Math.ceil(count)
   const log = logGamma(shape + from) - logGamma(shape) - logGamma(from + 1) + shape * Math.log(1 - p) + from * Math.log(p)
-  return Math.min(1, sumUp(from, (k) => ((shape + k) / (k + 1)) * p, log))
+  return Math.min(
+    1,
+    sumUp(from, (k) => ((shape + k) / (k + 1)) * p, log),
+  )
 }
 
 /** The smallest count whose tail is below `level`. */

@@ -44,7 +44,10 @@ const entry = <C>(spec: SourceSpec<C> & { config: z.ZodObject }): SourceEntry =>
 
 export const sources: readonly SourceEntry[] = [entry(file)]
 
-const name = label.min(1).regex(/^[\w.-]+$/, 'letters, digits, dot, dash and underscore').describe('your name for this source: it names checkpoints, so keep it')
+const name = label
+  .min(1)
+  .regex(/^[\w.-]+$/, 'letters, digits, dot, dash and underscore')
+  .describe('your name for this source: it names checkpoints, so keep it')
 const choices = sources.map((source) => z.strictObject({ id: name, kind: z.literal(source.id), formats: formatsConfig.unwrap().optional(), ...source.config.shape }))
 const [first, ...others] = choices
 if (first === undefined) throw new Error('the registry of sources is empty')

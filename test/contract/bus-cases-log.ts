@@ -62,7 +62,8 @@ export function logCases(makeHarness: MakeHarness): void {
     )
     const seen: (string | null)[] = []
     await bus.replay('usage.v1', ({ records }) => void seen.push(...records.map(({ user_agent }) => user_agent)), never)
-    expect(seen.sort()).toEqual([...texts].sort())
+    expect(seen).toHaveLength(texts.length)
+    expect(new Set(seen)).toEqual(new Set(texts))
   })
 
   it('tells the end of each partition', async () => {
@@ -127,17 +128,20 @@ export function logCases(makeHarness: MakeHarness): void {
   it('keeps the last record of each key of a compacted topic', async () => {
     const harness = await harnessFor(makeHarness)
     const bus = await harness.open()
-    await bus.publish('progress.v1', upTo(1_200).flatMap((n) => [progressOf('a', n), progressOf('b', n)]))
-    await harness.sweep('progress.v1')
-    await bus.publish('progress.v1', [progressOf('c', 1)])
-    const last = new Map<string, number>()
+    await bus.publish(
+      'progress.v1',
+      upTo(1_200).flatMap((n) => [progressOf('a', n), progressOf('b', n)]),
+    )
+    const kept: { stream: string; records: number }[] = []
     await until('only the last records are left', async () => {
       await harness.sweep('progress.v1')
-      let count = 0
-      await bus.replay('progress.v1', ({ records }) => records.forEach(({ stream, records: n }) => ((count += 1), last.set(stream, n))), never)
-      return count <= 4
+      // Kafka closes a segment, and looks at it, only when something new comes.
+      await bus.publish('progress.v1', [progressOf('c', 1)])
+      kept.length = 0
+      await bus.replay('progress.v1', ({ records }) => void kept.push(...records.filter(({ stream }) => stream !== 'c')), never)
+      return kept.length <= 2
     })
-    expect(Object.fromEntries(last)).toEqual({ a: 1_199, b: 1_199, c: 1 })
+    expect(Object.fromEntries(kept.map(({ stream, records }) => [stream, records]))).toEqual({ a: 1_199, b: 1_199 })
   }, 60_000)
 
   it('is fed by another process', async () => {

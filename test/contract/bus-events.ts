@@ -70,8 +70,7 @@ export const usageOf = (key: string, n: number, over: Partial<UsageEvent> = {}):
 })
 
 /** `count` calls of each key, the keys taking turns. */
-export const usageSeries = (keys: readonly string[], count: number): UsageEvent[] =>
-  Array.from({ length: count }, (_, n) => keys.map((key) => usageOf(key, n))).flat()
+export const usageSeries = (keys: readonly string[], count: number): UsageEvent[] => Array.from({ length: count }, (_, n) => keys.map((key) => usageOf(key, n))).flat()
 
 export const progressOf = (stream: string, records: number): Progress => ({
   stream,

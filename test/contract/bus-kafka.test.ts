@@ -39,7 +39,10 @@ const makeHarness: MakeHarness = async ({ retention = {} } = {}) => {
         values.map((value) => ({ value })),
       ),
     // The broker only looks at closed segments: they are made to close soon.
-    sweep: (topic) => alterTopic(brokers, prefix + topic, { ...sweeping(topic, retention), 'segment.ms': '200', 'min.cleanable.dirty.ratio': '0.01', 'segment.index.bytes': '4096' }),
+    sweep: async (topic) => {
+      await alterTopic(brokers, prefix + topic, { ...sweeping(topic, retention), 'segment.ms': '200', 'min.cleanable.dirty.ratio': '0.01' })
+      await systemClock.sleep(500)
+    },
     child: { config: given, data_dir },
     remove: async () => {
       await Promise.all(opened.map((bus) => bus.close()))

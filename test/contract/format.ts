@@ -1,5 +1,5 @@
 /** What every format must do, whatever it reads. The registry gives the formats, their `cases/` the examples. */
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
@@ -48,14 +48,23 @@ export function formatContract(entry: FormatEntry): void {
       expect(verdictOf(format, record, at), 'the same input gives the same verdict').toEqual(verdict)
     })
 
-    it.each(cases.filter(({ expected }) => expected.kind === 'accept').map((one) => [one.name, one] as const))('gives whole events: %s', (_name, { config, now, record, expected }) => {
-      const pipeline = createPipeline({ formats: [opened(config)], hash_key: 'a-key-for-tests-only', attribution: [], rater: noPrices, privacy: { truncate_ip: 'none', user_ids: 'keep' } })
-      const outcome = pipeline.process(record, { now: now ?? record.at + LATER_MS, run_id: null, occurrence: counted() })
-      if (outcome.kind !== 'accept' || expected.kind !== 'accept') throw new Error(`not accepted: ${JSON.stringify(outcome)}`)
-      expect(outcome.rejects).toEqual([])
-      expect(outcome.events.map(({ topic }) => topic)).toEqual(expected.events.map(({ topic }) => topic))
-      for (const { topic, event } of outcome.events) expect(topics[topic].schema.parse(event)).toEqual(event)
-    })
+    it.each(cases.filter(({ expected }) => expected.kind === 'accept').map((one) => [one.name, one] as const))(
+      'gives whole events: %s',
+      (_name, { config, now, record, expected }) => {
+        const pipeline = createPipeline({
+          formats: [opened(config)],
+          hash_key: 'a-key-for-tests-only',
+          attribution: [],
+          rater: noPrices,
+          privacy: { truncate_ip: 'none', user_ids: 'keep' },
+        })
+        const outcome = pipeline.process(record, { now: now ?? record.at + LATER_MS, run_id: null, occurrence: counted() })
+        if (outcome.kind !== 'accept' || expected.kind !== 'accept') throw new Error(`not accepted: ${JSON.stringify(outcome)}`)
+        expect(outcome.rejects).toEqual([])
+        expect(outcome.events.map(({ topic }) => topic)).toEqual(expected.events.map(({ topic }) => topic))
+        for (const { topic, event } of outcome.events) expect(topics[topic].schema.parse(event)).toEqual(event)
+      },
+    )
 
     const formats = [...new Map(cases.map(({ config }) => [JSON.stringify(config ?? {}), config])).values()].map((config) => opened(config))
     const bodies = cases.map(({ record }) => record.body)

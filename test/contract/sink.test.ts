@@ -35,7 +35,16 @@ const worlds: Record<keyof typeof sinkSpecs, () => Promise<SinkWorld>> = {
   email: async () => {
     const smtp = await startSmtp({ login: { user: 'tokenwatch', password: PASSWORD } })
     const sink = createSink(
-      sinkConfig.parse({ kind: 'email', host: '127.0.0.1', port: smtp.port, tls: 'none', from: { name: 'Token "Watch"', address: 'tw@example.com' }, to: ['soc@example.com'], username: 'tokenwatch', password: { env: 'TEST_SINK_PASSWORD' } }),
+      sinkConfig.parse({
+        kind: 'email',
+        host: '127.0.0.1',
+        port: smtp.port,
+        tls: 'none',
+        from: { name: 'Token "Watch"', address: 'tw@example.com' },
+        to: ['soc@example.com'],
+        username: 'tokenwatch',
+        password: { env: 'TEST_SINK_PASSWORD' },
+      }),
       context,
     )
     return {

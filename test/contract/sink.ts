@@ -42,7 +42,16 @@ export function notificationOf(change: Partial<Finding> = {}, kind: Notification
 }
 
 export const hostileNotification = (): Notification =>
-  notificationOf({ title: CANARY, summary: CANARY, team_id: CANARY, service: CANARY, owner_ref: CANARY, reason: CANARY, provider: CANARY, evidence: { [CANARY]: CANARY, rows: [{ [CANARY]: CANARY }], list: [CANARY] } })
+  notificationOf({
+    title: CANARY,
+    summary: CANARY,
+    team_id: CANARY,
+    service: CANARY,
+    owner_ref: CANARY,
+    reason: CANARY,
+    provider: CANARY,
+    evidence: { [CANARY]: CANARY, rows: [{ [CANARY]: CANARY }], list: [CANARY] },
+  })
 
 export function sinkContract(open: () => Promise<SinkWorld>): void {
   const inWorld = (work: (world: SinkWorld) => Promise<void>) => async () => {
@@ -102,9 +111,21 @@ export function sinkContract(open: () => Promise<SinkWorld>): void {
       expect((await world.sink.send(notificationOf(), never)).outcome).toBe('accepted')
     },
   )
-  failing('passes Retry-After on', (world) => world.failWithRetryAfter, (receipt) => expect(receipt).toMatchObject({ outcome: 'retry', retry_after_ms: 7000 }))
-  failing('does not try again what is refused for ever', (world) => world.failForEver, (receipt) => expect(receipt.outcome).toBe('permanent'))
-  failing('knows when the other side is gone', (world) => world.goAway, (receipt) => expect(receipt.outcome).toBe('disabled'))
+  failing(
+    'passes Retry-After on',
+    (world) => world.failWithRetryAfter,
+    (receipt) => expect(receipt).toMatchObject({ outcome: 'retry', retry_after_ms: 7000 }),
+  )
+  failing(
+    'does not try again what is refused for ever',
+    (world) => world.failForEver,
+    (receipt) => expect(receipt.outcome).toBe('permanent'),
+  )
+  failing(
+    'knows when the other side is gone',
+    (world) => world.goAway,
+    (receipt) => expect(receipt.outcome).toBe('disabled'),
+  )
 
   it(
     'stops when it is told to, and does not claim to know what became of the message',

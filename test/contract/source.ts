@@ -38,7 +38,8 @@ export function sourceContract(id: string, harness: SourceHarness): void {
     it('names its plugin and stream on every record', async () => {
       const source = await open(await harness.holding(bodies.slice(0, 3)))
       const records = (await all(source)).flatMap((page) => page.records)
-      for (const record of records) expect(record).toMatchObject({ origin: { source: id }, ingested_at: null } satisfies Partial<Omit<RawRecord, 'origin'>> & { origin: { source: string } })
+      for (const record of records)
+        expect(record).toMatchObject({ origin: { source: id }, ingested_at: null } satisfies Partial<Omit<RawRecord, 'origin'>> & { origin: { source: string } })
       expect(source.stream).not.toBe('')
       expect(source.kind).toBe(id)
     })

@@ -42,7 +42,10 @@ const config = (port = smtp.port) => ({
 /** Starts the role; resolves with the child and a promise of how it ended. */
 function start(settings: unknown, crashAt?: string): { child: ChildProcess; ended: Promise<string>; errors: () => string } {
   const { NODE_OPTIONS: _, TOKENWATCH_CRASH_AT: __, ...env } = process.env
-  const child = spawn(process.execPath, [PROGRAM, directory, JSON.stringify(settings)], { env: { ...env, ...(crashAt === undefined ? {} : { TOKENWATCH_CRASH_AT: crashAt }) }, stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(process.execPath, [PROGRAM, directory, JSON.stringify(settings)], {
+    env: { ...env, ...(crashAt === undefined ? {} : { TOKENWATCH_CRASH_AT: crashAt }) },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
   children.push(child)
   let errors = ''
   child.stderr?.on('data', (part: Buffer) => (errors += part.toString()))
@@ -100,7 +103,8 @@ describe.each(['alert.after-transition', 'alert.before-send', 'alert.after-send'
     // Only the one send whose answer died with the process may be repeated, under the same id.
     expect(smtp.mails.length).toBeLessThanOrEqual(point === 'alert.after-send' ? 4 : 3)
     const { byId } = await withBus((bus) => readIncidents(bus, never))
-    expect([...byId.values()].map((alert) => alert.backfill).sort()).toEqual([false, false, false, true])
+    expect([...byId.values()].map((alert) => alert.backfill).filter((backfill) => !backfill)).toHaveLength(3)
+    expect(byId.size).toBe(4)
     const proposals = (await all('responses.v1')).filter((response) => response.step === 'proposed')
     expect(proposals.map((proposal) => proposal.target.id).sort()).toEqual(['fp_a', 'fp_b', 'fp_c'])
     expect(proposals.every((proposal) => proposal.dry_run)).toBe(true)

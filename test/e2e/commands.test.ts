@@ -16,13 +16,13 @@ const write = (name: string, text: string) => {
 
 describe('wrong use', () => {
   it('lists every problem of a config with its path and ends with 2', async () => {
-    const file = write('wrong.yaml', 'data_dri: x\nbus: {kind: kafka}\nresponses: {policy: dryrun}\nalerts: {sinks: {mail: {kind: emial}}}\n')
+    const file = write('wrong.yaml', 'data_dri: x\nbus: {kind: kafka}\nresponses: {policy: aproove}\nalerts: {sinks: {mail: {kind: emial}}}\n')
     const { code, stderr } = await runToEnd(['check', '--config', file])
     expect(code).toBe(2)
     expect(stderr).toContain('did you mean "data_dir"')
     expect(stderr).toContain('bus.brokers')
     expect(stderr).toContain('responses.policy')
-    expect(stderr).toContain('did you mean "dry-run"')
+    expect(stderr).toContain('did you mean "approve"')
     expect(stderr).toContain('alerts.sinks.mail')
   })
 

@@ -13,7 +13,7 @@ import { startClickHouseFront } from '../support/clickhouse-front/index.ts'
 import { ensureKafka } from '../support/kafka/kafka.ts'
 import { needs } from '../support/needs.ts'
 import { eventually, runToEnd, runTokenwatch, type Running } from '../support/process.ts'
-import { startSmtp } from '../support/smtp.ts'
+import { type SmtpReceiver, startSmtp } from '../support/smtp.ts'
 import { chatLine, madeUpKey, refusedLine } from './log-lines.ts'
 
 const ROLES = {
@@ -35,7 +35,7 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
   const running = new Map<Room, Running>()
   const crashed: string[] = []
   let front: Awaited<ReturnType<typeof startClickHouseFront>>
-  let smtp: Awaited<ReturnType<typeof startSmtp>>
+  let smtp: SmtpReceiver
   const expected = { requests: 0, input_tokens: 0, output_tokens: 0, incidents: 0 }
   let serial = 0
 
@@ -69,9 +69,16 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
     return process
   }
 
+  const ask = async (sql: string): Promise<string> => {
+    const answer = await fetch(`${front.url}/?output_format_json_quote_64bit_integers=1`, { method: 'POST', body: sql })
+    const text = await answer.text()
+    if (!answer.ok) throw new Error(text)
+    return text
+  }
+
   beforeAll(async () => {
     const { brokers } = await ensureKafka()
-    front = await startClickHouseFront()
+    front = await startClickHouseFront({ directory: path.join(directory, 'clickhouse') })
     smtp = await startSmtp()
     mkdirSync(path.dirname(log_file), { recursive: true })
     writeFileSync(log_file, '')
@@ -91,13 +98,16 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
   afterAll(async () => {
     await Promise.all([...running.values()].map((process) => process.stop('SIGKILL')))
     await front?.stop()
-    await smtp?.stop()
+    await smtp?.close()
   })
 
-  it('loses and doubles nothing under kill -9 at every crash point', { timeout: 420_000 }, async () => {
+  it('loses and doubles nothing under kill -9 at every crash point', { timeout: 420_000 }, async ({ onTestFailed }) => {
+    onTestFailed(() => {
+      for (const [room, process] of running) console.error(`--- ${room}\n${process.output().slice(-3000)}`)
+    })
     for (const room of Object.keys(ROLES) as Room[]) start(room)
     write(400, true)
-    await eventually('the first mail', () => smtp.messages().length > 0, 90_000)
+    await eventually('the first mail', () => smtp.mails.length > 0, 90_000)
 
     const stop_feeding = new AbortController()
     const feeding = (async () => {
@@ -109,7 +119,7 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
     await Promise.all(
       (Object.keys(ROLES) as Room[]).map(async (room) => {
         for (const point of ROLES[room].crashes) {
-          await running.get(room)?.stop('SIGKILL')
+          await running.get(room)?.stop()
           const process = start(room, point)
           // Only an incident brings work to the alert room; ordinary lines feed the others.
           const poke = new AbortController()
@@ -136,20 +146,20 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
     const daily = 'SELECT sum(requests) AS requests, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens FROM tokenwatch.spend_daily FORMAT JSONEachRow'
     const wanted = { requests: expected.requests, input_tokens: expected.input_tokens, output_tokens: expected.output_tokens }
     const asNumbers = (text: string) => Object.fromEntries(Object.entries(JSON.parse(text) as Record<string, string>).map(([name, value]) => [name, Number(value)]))
-    await eventually('all events in the store', async () => asNumbers(await front.query(totals))['requests'] === expected.requests, 60_000).catch(() => {})
-    expect(asNumbers(await front.query(totals))).toEqual(wanted)
-    await eventually('all events in the rollup', async () => asNumbers(await front.query(daily))['requests'] === expected.requests, 60_000).catch(() => {})
-    expect(asNumbers(await front.query(daily))).toEqual(wanted)
+    await eventually('all events in the store', async () => asNumbers(await ask(totals))['requests'] === expected.requests, 60_000).catch(() => {})
+    expect(asNumbers(await ask(totals))).toEqual(wanted)
+    await eventually('all events in the rollup', async () => asNumbers(await ask(daily))['requests'] === expected.requests, 60_000).catch(() => {})
+    expect(asNumbers(await ask(daily))).toEqual(wanted)
 
     const export_sql = 'SELECT day, provider, model, sum(requests) AS requests, sum(input_tokens) AS i, sum(output_tokens) AS o, sum(cost_usd) AS cost_usd, sum(list_cost_usd) AS list FROM spend_daily GROUP BY ALL ORDER BY ALL'
     const undisturbed = await runToEnd(['ingest', log_file, '--json', '--data-dir', path.join(directory, 'embedded')], { cwd: directory })
     expect(undisturbed.code, undisturbed.stderr).toBe(0)
     const embedded = await runToEnd(['query', export_sql, '--format', 'CSV', '--data-dir', path.join(directory, 'embedded')], { cwd: directory })
-    expect(await front.query(`${export_sql.replace('spend_daily', 'tokenwatch.spend_daily')} FORMAT CSV`)).toBe(embedded.stdout)
+    expect(await ask(`${export_sql.replace('spend_daily', 'tokenwatch.spend_daily')} FORMAT CSV`)).toBe(embedded.stdout)
 
     const firing = `SELECT alert_id FROM tokenwatch.alerts WHERE detector = 'invalid-request-burst' AND NOT backfill AND severity IN ('medium', 'high', 'critical') FORMAT TSV`
     await eventually('a mail for each incident', async () => new Set(told(smtp)).size >= expected.incidents, 60_000).catch(() => {})
-    expect((await front.query(firing)).trim().split('\n').length).toBeGreaterThanOrEqual(expected.incidents)
+    expect((await ask(firing)).trim().split('\n').length).toBeGreaterThanOrEqual(expected.incidents)
     expect(crashed.toSorted()).toEqual(Object.values(ROLES).flatMap(({ crashes }) => crashes).toSorted())
     // After a crash between the server's yes and our record nobody can know: that one may come twice, with the same Message-ID.
     const ids = told(smtp)
@@ -158,4 +168,4 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
   })
 })
 
-const told = (smtp: { messages(): readonly { messageId: string; subject: string }[] }): string[] => smtp.messages().map((message) => message.messageId)
+const told = (smtp: SmtpReceiver): string[] => smtp.mails.map(({ mail }) => mail.messageId ?? '')

@@ -41,7 +41,12 @@ export async function replay(
   const advance = async (until: number) => {
     for (const run of folds.runs.values()) {
       run.watermark.value = Math.max(run.watermark.value, until)
-      await folds.tick(run, run.watermark.value, async () => {}, async () => collect())
+      await folds.tick(
+        run,
+        run.watermark.value,
+        async () => {},
+        async () => collect(),
+      )
     }
     collect()
   }

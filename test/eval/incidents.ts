@@ -42,7 +42,9 @@ export function checker({ at, key, index, seed }: { at: number; key: string; ind
 export function takeover({ at, key, index, minutes = 20 }: { at: number; key: string; index: number; minutes?: number }): Incident {
   const events: UsageEvent[] = []
   for (let n = 0; n < minutes * 4; n++) {
-    events.push(usage({ key, team: `team-${index % 5}`, at: at + n * 15_000, input: 1500, output: 600, model: { name: 'gpt-4o-2024-08-06', input: 2.5, output: 10 }, place: HOSTING, n }))
+    events.push(
+      usage({ key, team: `team-${index % 5}`, at: at + n * 15_000, input: 1500, output: 600, model: { name: 'gpt-4o-2024-08-06', input: 2.5, output: 10 }, place: HOSTING, n }),
+    )
   }
   return { entity: `key:${key}`, events }
 }

@@ -61,7 +61,7 @@ function plan(index: number, random: Random): KeyPlan {
 }
 
 function* keyTraffic(key: KeyPlan, random: Random, start: number, days: number): Generator<UsageEvent> {
-  for (let at = start; at < start + days * DAY; ) {
+  for (let at = start; at < start + days * DAY;) {
     const rate = rateAt(key, at)
     // Thinning by the hour: exponential gaps at the rate of now, at most an hour long.
     const gap = rate > 0 ? (-Math.log(1 - random()) / rate) * MINUTE : Infinity
@@ -170,7 +170,13 @@ export function usage({ key, team, at, input, output, model, place, n }: CallPar
   }
 }
 
-const codes = { client_error: [400, 'invalid_value'], auth_failure: [401, 'invalid_api_key'], rate_limited: [429, 'rate_limit_exceeded'], quota: [429, 'insufficient_quota'], server_error: [500, 'server_error'] } as const
+const codes = {
+  client_error: [400, 'invalid_value'],
+  auth_failure: [401, 'invalid_api_key'],
+  rate_limited: [429, 'rate_limit_exceeded'],
+  quota: [429, 'insufficient_quota'],
+  server_error: [500, 'server_error'],
+} as const
 
 export function failed(event: UsageEvent, outcome: keyof typeof codes, code?: string): UsageEvent {
   const [status, reason] = codes[outcome]

@@ -8,7 +8,17 @@ import type { StateStore } from '../../store/store.ts'
 
 /** Knows no prices. */
 export const noPrices: Pick<Rater, 'rate'> = {
-  rate: () => ({ model_priced: null, ctx: 'std', cost_pico: null, list_cost_pico: null, cost_usd: null, list_cost_usd: null, unpriced: false, upper_bound: false, price_version: 'none' }),
+  rate: () => ({
+    model_priced: null,
+    ctx: 'std',
+    cost_pico: null,
+    list_cost_pico: null,
+    cost_usd: null,
+    list_cost_usd: null,
+    unpriced: false,
+    upper_bound: false,
+    price_version: 'none',
+  }),
 }
 
 /** A clock that stands still unless it is told to move; sleeping moves it. */
@@ -24,12 +34,12 @@ export class ManualClock implements Clock {
   }
 
   advance(ms: number): void {
-    this.#now += ms
+    this.#now += Math.ceil(ms)
   }
 
   async sleep(ms: number, signal?: AbortSignal): Promise<void> {
     if (signal?.aborted) return
-    this.#now += ms
+    this.#now += Math.ceil(ms)
     await new Promise<void>((resolve) => setImmediate(resolve))
   }
 }

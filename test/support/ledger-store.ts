@@ -15,7 +15,7 @@ import { storedTables } from '../../store/tables.ts'
 const deps = { clock: systemClock, log: silentLogger }
 
 /** `directory` reopens an existing store; it is then kept on close. */
-export async function openLedgerStore(directory?: string): Promise<{ store: Store; directory: string; close(): Promise<void> }> {
+export async function openLedgerStore(directory?: string): Promise<{ store: Store; directory: string; close: () => Promise<void> }> {
   const folder = directory ?? mkdtempSync(join(tmpdir(), 'tokenwatch-ledger-'))
   const store = await openEmbeddedStore({ directory: folder }, deps)
   await migrate(store, {}, deps)

@@ -33,10 +33,19 @@ export async function startWebhookReceiver(options: { port?: number; secret?: st
     request.on('data', (part: Buffer) => parts.push(part))
     request.on('end', () => {
       const body = Buffer.concat(parts).toString('utf8')
-      receiver.received.push({ id: String(request.headers['webhook-id']), headers: request.headers, body, path: request.url ?? '', verified: verifies(verifier, body, request.headers) })
+      receiver.received.push({
+        id: String(request.headers['webhook-id']),
+        headers: request.headers,
+        body,
+        path: request.url ?? '',
+        verified: verifies(verifier, body, request.headers),
+      })
       const answer = receiver.answers.shift() ?? receiver.otherwise
       if (answer === 'hang') return
-      if (answer === 'close') return request.socket.destroy()
+      if (answer === 'close') {
+        request.socket.destroy()
+        return
+      }
       response.writeHead(answer.status, answer.headers)
       response.end(answer.body ?? '')
     })

@@ -57,7 +57,8 @@ export const ANY_ACTION = '*'
 async function handOn(endpoint: Endpoint, id: string, body: string, undoToken: string | undefined, signal: AbortSignal): Promise<ResponderReceipt> {
   try {
     const { status } = await endpoint.post(id, body, signal)
-    if (status >= 200 && status < 300) return { outcome: 'executed', detail: `the receiver took it (HTTP ${status})`, ...(undoToken === undefined ? {} : { undo_token: undoToken }) }
+    if (status >= 200 && status < 300)
+      return { outcome: 'executed', detail: `the receiver took it (HTTP ${status})`, ...(undoToken === undefined ? {} : { undo_token: undoToken }) }
     if (status >= 500 || status === 408 || status === 429) return { outcome: 'unknown', detail: `the receiver answered ${status}: look there before you try again` }
     return { outcome: 'refused', detail: `the receiver refused it with ${status}` }
   } catch (error) {

@@ -66,7 +66,11 @@ describe('transport', () => {
   it('is away: try later', async () => {
     const smtp = await startSmtp()
     await smtp.close()
-    const sink = emailSink.create(emailConfig.parse({ kind: 'email', host: '127.0.0.1', port: smtp.port, tls: 'none', from: 'tw@example.com', to: ['soc@example.com'] }), { clock: systemClock, log: silentLogger, console_url: null })
+    const sink = emailSink.create(emailConfig.parse({ kind: 'email', host: '127.0.0.1', port: smtp.port, tls: 'none', from: 'tw@example.com', to: ['soc@example.com'] }), {
+      clock: systemClock,
+      log: silentLogger,
+      console_url: null,
+    })
     expect((await sink.send(notificationOf(), never)).outcome).toBe('retry')
   })
 })

@@ -2,7 +2,7 @@
  * Mail. "Accepted" means that the server took the message, not that somebody read it. A server cannot deduplicate, but the
  * Message-ID comes from the notification: a repetition after a crash is the same message to mail programs and archives.
  */
-import nodemailer from 'nodemailer'
+import { createTransport } from 'nodemailer'
 import { z } from 'zod'
 import { messageOf } from '../../../runtime/errors.ts'
 import { nameUuid } from '../../../runtime/ids.ts'
@@ -28,7 +28,11 @@ export const emailConfig = z
     password: secretRef.optional(),
     from: mailbox.describe('sender'),
     to: z.array(mailbox).min(1).max(50).describe('recipients'),
-    message_id_domain: z.string().regex(/^[a-z0-9.-]+$/i).optional().describe("right side of Message-ID; default: the sender's domain"),
+    message_id_domain: z
+      .string()
+      .regex(/^[a-z0-9.-]+$/i)
+      .optional()
+      .describe("right side of Message-ID; default: the sender's domain"),
   })
   .describe('Mail through an SMTP server')
 export type EmailConfig = z.infer<typeof emailConfig>
@@ -39,7 +43,7 @@ export const emailSink: SinkSpec<EmailConfig> = {
   config: emailConfig,
   example: { kind: 'email', host: 'smtp.example.com', from: 'tokenwatch@example.com', to: ['soc@example.com'], username: 'tokenwatch', password: { env: 'SMTP_PASSWORD' } },
   create: (config, context): AlertSink => {
-    const transport = createTransport(config)
+    const transport = transportFor(config)
     return {
       send: async (notification, signal) => {
         try {
@@ -57,9 +61,9 @@ export const emailSink: SinkSpec<EmailConfig> = {
   },
 }
 
-function createTransport(config: EmailConfig) {
+function transportFor(config: EmailConfig) {
   const { username, password } = config
-  return nodemailer.createTransport({
+  return createTransport({
     host: config.host,
     port: config.port,
     secure: config.tls === 'implicit',
@@ -110,7 +114,9 @@ const person = (entry: z.infer<typeof mailbox>): { name: string; address: string
 function receiptOf(sent: { response?: string | undefined; rejected?: unknown[] | undefined; accepted?: unknown[] | undefined }): Receipt {
   const refused = sent.rejected?.length ?? 0
   const receipt = plainText(sent.response ?? 'accepted', 500)
-  return refused === 0 ? { outcome: 'accepted', receipt } : { outcome: 'accepted', receipt, error: `the server refused ${refused} of ${refused + (sent.accepted?.length ?? 0)} recipients` }
+  return refused === 0
+    ? { outcome: 'accepted', receipt }
+    : { outcome: 'accepted', receipt, error: `the server refused ${refused} of ${refused + (sent.accepted?.length ?? 0)} recipients` }
 }
 
 /** What nodemailer throws: SMTP answers carry responseCode; `command` says how far the dialogue came. */

@@ -33,7 +33,8 @@ function receiptOf(answer: HttpAnswer, now: number): Receipt {
   const { status } = answer
   if (status >= 200 && status < 300) return { outcome: 'accepted', receipt: `HTTP ${status}` }
   if (status === 410) return { outcome: 'disabled', error: 'the receiver answered 410 Gone: it does not want messages any more; remove the sink or give it a new address' }
-  if (status >= 300 && status < 400) return { outcome: 'permanent', error: `the receiver answered with a redirect (${status}); redirects are not followed, configure the final address` }
+  if (status >= 300 && status < 400)
+    return { outcome: 'permanent', error: `the receiver answered with a redirect (${status}); redirects are not followed, configure the final address` }
   const wait = retryAfterMs(answer.headers['retry-after'], now)
   if (status === 408 || status === 425 || status === 429 || status >= 500) {
     return { outcome: 'retry', error: `the receiver answered ${status}`, ...(wait === undefined ? {} : { retry_after_ms: wait }) }

@@ -5,7 +5,10 @@ const allow = z
   .strictObject({
     asns: z.array(z.int().positive()).default([]).describe('autonomous systems that are ours: offices, VPN, CI'),
     countries: z.array(z.string().length(2).toUpperCase()).default([]).describe('ISO 3166-1 alpha-2'),
-    cidrs: z.array(z.union([z.cidrv4(), z.cidrv6()])).default([]).describe('address ranges'),
+    cidrs: z
+      .array(z.union([z.cidrv4(), z.cidrv6()]))
+      .default([])
+      .describe('address ranges'),
   })
   .prefault({})
   .describe('known places: findings there get severity info; they are never hidden')

@@ -99,11 +99,17 @@ export class GeographyState {
   }
 
   encode(): Uint8Array {
-    return Buffer.from(JSON.stringify({ ...this, open: [...this.open], home: [...this.home], suspects: [...this.suspects] }))
+    return Buffer.from(JSON.stringify({ ...this.plain(), open: [...this.open], home: [...this.home], suspects: [...this.suspects] }))
+  }
+
+  /** The scalars. */
+  plain() {
+    const { events, unlocated, since, days, last_day, new_asn_days, new_country_days } = this
+    return { events, unlocated, since, days, last_day, new_asn_days, new_country_days }
   }
 
   static decode(bytes: Uint8Array): GeographyState {
-    const raw = JSON.parse(Buffer.from(bytes).toString('utf8')) as Omit<GeographyState, 'open' | 'home' | 'suspects'> & {
+    const raw = JSON.parse(Buffer.from(bytes).toString('utf8')) as ReturnType<GeographyState['plain']> & {
       open: [number, Bucket][]
       home: [string, Place][]
       suspects: [string, number][]

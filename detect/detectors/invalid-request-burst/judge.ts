@@ -139,7 +139,7 @@ const titles: Record<Reason, string> = {
   'quota-exhausted': 'The quota of this key is used up',
   'rate-limited': 'This key runs into its rate limit',
   'provider-errors': 'The provider fails for this key',
-  'misconfiguration': 'This key repeats one refused request',
+  misconfiguration: 'This key repeats one refused request',
 }
 
 function attackOf(reason: Reason): string[] {

@@ -112,7 +112,8 @@ function summaryOf(entity: string, bucket: Bucket, { reason, bounds }: Verdict, 
   const seen = bucket.pico > 0n ? `${shortUsd(bucket.pico)} USD (${shortUsd(burn)} USD a minute)` : `${bucket.tokens} tokens`
   const used = `${entity} used ${seen} in ${span}, ${bucket.requests} requests, mostly ${top}`
   if (bounds === null) return `${used}; it is too new for a baseline, and no new key may spend that much.`
-  const usual = bucket.pico > 0n ? `${shortUsd(BigInt(Math.round(Math.max(0, bounds.expected.cost))) * 1_000_000n)} USD` : `${Math.round(Math.max(0, bounds.expected.tokens))} tokens`
+  const usual =
+    bucket.pico > 0n ? `${shortUsd(BigInt(Math.round(Math.max(0, bounds.expected.cost))) * 1_000_000n)} USD` : `${Math.round(Math.max(0, bounds.expected.tokens))} tokens`
   return reason === 'new-key-spike' ? `${used}; keys of its team use about ${usual} in 5 min.` : `${used}; at this hour about ${usual} in 5 min is usual.`
 }
 
@@ -143,10 +144,8 @@ function evidenceOf(state: SpikeState, bucket: Bucket, { bounds, ratio }: Verdic
 }
 
 function noteOf(state: SpikeState, bucket: Bucket, { bounds }: Verdict): string {
-  const basis = bounds === null ? 'no baseline yet: absolute cap' : state.pool ? 'pooled profile of the team, the key is new' : 'own profile by hour of day (UTC), closed buckets only'
-  const blind = [
-    ...(bucket.unmetered > 0 ? [`${bucket.unmetered} answers carried no tokens`] : []),
-    ...(bucket.unpriced > 0 ? [`${bucket.unpriced} requests have no price`] : []),
-  ]
+  const basis =
+    bounds === null ? 'no baseline yet: absolute cap' : state.pool ? 'pooled profile of the team, the key is new' : 'own profile by hour of day (UTC), closed buckets only'
+  const blind = [...(bucket.unmetered > 0 ? [`${bucket.unmetered} answers carried no tokens`] : []), ...(bucket.unpriced > 0 ? [`${bucket.unpriced} requests have no price`] : [])]
   return blind.length === 0 ? basis : `${basis}; partly blind: ${blind.join(', ')}`
 }

@@ -87,7 +87,10 @@ export const mappingConfig = z.strictObject({
     .strictObject({
       columns: z.array(z.string().min(1)).min(1).optional().describe('members that must all be there'),
       origin: pattern.optional().describe('regular expression that the name of the file or stream must match'),
-      equals: z.array(z.strictObject({ pointer, value: z.union([z.string(), z.number(), z.boolean(), z.null()]) })).optional().describe('members that must have a value'),
+      equals: z
+        .array(z.strictObject({ pointer, value: z.union([z.string(), z.number(), z.boolean(), z.null()]) }))
+        .optional()
+        .describe('members that must have a value'),
     })
     .refine((match) => Object.values(match).some((part) => part !== undefined), 'at least one of columns, origin and equals')
     .describe('which records are meant; others are left to the next format'),

@@ -152,7 +152,10 @@ function eventOf(instant: Instant, values: ReadonlyMap<string, Scalar>, occurren
   return {
     topic: 'usage.v1',
     event: {
-      ...(texts as Pick<ParsedUsage['event'], 'operation' | 'project_id' | 'org_id' | 'account_id' | 'region' | 'api_key_id' | 'user_id' | 'deployment' | 'model' | 'request_model'>),
+      ...(texts as Pick<
+        ParsedUsage['event'],
+        'operation' | 'project_id' | 'org_id' | 'account_id' | 'region' | 'api_key_id' | 'user_id' | 'deployment' | 'model' | 'request_model'
+      >),
       ...(texts as Pick<ParsedUsage['event'], 'error_type' | 'error_code' | 'request_id' | 'response_id' | 'service' | 'owner_ref' | 'client_ip' | 'user_agent'>),
       ...(counts as Pick<ParsedUsage['event'], 'input_tokens' | 'cache_read_input_tokens' | 'cache_write_input_tokens' | 'audio_input_tokens' | 'image_input_tokens'>),
       ...(counts as Pick<ParsedUsage['event'], 'output_tokens' | 'reasoning_output_tokens' | 'audio_output_tokens' | 'image_output_tokens' | 'images'>),

@@ -31,7 +31,8 @@ function parseIso(text: string): Instant | undefined {
   const digits = fraction.padEnd(9, '0')
   const seconds = Date.UTC(Number(year), Number(month) - 1, Number(day), Number(hour), Number(minute), Math.min(Number(second), 59))
   // Date.UTC lets the 31st of February pass as a day of March.
-  if (new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() !== Number(day) || Number(hour) > 23 || Number(minute) > 59 || Number(second) > 60) return undefined
+  if (new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() !== Number(day) || Number(hour) > 23 || Number(minute) > 59 || Number(second) > 60)
+    return undefined
   return { ms: seconds - offsetMs(zone) + Number(digits.slice(0, 3)), ns: Number(digits.slice(3)) }
 }
 

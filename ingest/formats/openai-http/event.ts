@@ -157,12 +157,15 @@ function caller(context: Context, body: Json): Caller {
     owner_ref: null,
     service: serviceOf(context),
     user_agent: asLabel(headers['user-agent'], 512) ?? pickLabel(scopes, ['user_agent', 'userAgent'], 512),
-    project_id: asLabel(headers['openai-project']) ?? pickLabel(scopes, ['project_id', 'openai_project']),
-    org_id: asLabel(headers['openai-organization']) ?? pickLabel(scopes, ['org_id', 'openai_organization']),
+    project_id: unmasked(headers['openai-project']) ?? pickLabel(scopes, ['project_id', 'openai_project']),
+    org_id: unmasked(headers['openai-organization']) ?? pickLabel(scopes, ['org_id', 'openai_organization']),
     api_key_id: trackingId(scopes),
     user_id: userOf(request, body) ?? pickLabel(scopes, ['user_id', 'userId', 'user']),
   }
 }
+
+/** A masked name would make one owner of everybody's spend. */
+const unmasked = (value: string | undefined): string | null => (value === undefined || /redacted|\*{3}|^[*x]+$/i.test(value) ? null : asLabel(value))
 
 const trackingId = (scopes: readonly Json[]): string | null => {
   const id = pickLabel(scopes, ['api_key_id', 'apiKeyId'], 128)

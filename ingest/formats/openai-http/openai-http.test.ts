@@ -190,6 +190,9 @@ describe('fields', () => {
     expect(parse({ ...call, ...error })).toMatchObject({ kind: 'reject', why: 'no-time' })
     expect(parse({ ...chat, created: 1_000_000_001 })).toMatchObject({ kind: 'reject', why: 'bad-time' })
   })
+  it('takes no masked project for an owner', () => {
+    expect(accepted(parse({ ...call, headers: { 'openai-project': 'REDACTED', 'openai-organization': '***' }, response: chat }))).toMatchObject({ project_id: null, org_id: null })
+  })
   it('keeps only the address that is one', () => {
     expect(accepted(parse({ ...call, ip: '035.1.1.1', response: chat }))).toMatchObject({ client_ip: null, flags: ['bad-address'] })
     expect(accepted(parse({ ...call, from: '203.0.113.7', ip: '198.51.100.1', response: chat }, { client_ip_fields: ['from'] })).client_ip).toBe('203.0.113.7')

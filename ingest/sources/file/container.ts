@@ -20,7 +20,13 @@ export function detectContainer(head: string, name: string, choice: ContainerCho
   if (trimmed.startsWith('{')) return /[{[,]\s*$/.test(first) ? { kind: 'json', records: false } : { kind: 'lines' }
   const delimiter = delimiterOf(first)
   const cells = parseCsvLine(first, delimiter)
-  if (cells.length > 1 && cells.every((cell) => /^[\w .\-/#]{1,64}$/.test(cell)) && looksLikeHeader(cells) && (second === '' || parseCsvLine(second, delimiter).length === cells.length)) return csv(first)
+  if (
+    cells.length > 1 &&
+    cells.every((cell) => /^[\w .\-/#]{1,64}$/.test(cell)) &&
+    looksLikeHeader(cells) &&
+    (second === '' || parseCsvLine(second, delimiter).length === cells.length)
+  )
+    return csv(first)
   return { kind: 'lines' }
 }
 
@@ -88,7 +94,7 @@ function logEvents(envelope: Record<string, unknown>): Unpacked[] {
     return {
       id: typeof id === 'string' ? id : null,
       at: typeof timestamp === 'number' && Number.isSafeInteger(timestamp) && timestamp >= 0 ? timestamp : 0,
-      body: typeof message === 'string' ? message : JSON.stringify(event) ?? '',
+      body: typeof message === 'string' ? message : (JSON.stringify(event) ?? ''),
       stream: stream === '' ? null : stream,
     }
   })

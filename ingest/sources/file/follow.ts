@@ -72,7 +72,8 @@ class Tail {
       if (await this.#replaced()) {
         // The writer may have written a last line between our look and the rename.
         yield* this.#newPages(signal)
-        return yield* this.#rest()
+        yield* this.#rest()
+        return
       }
     }
   }
@@ -154,7 +155,8 @@ async function* rotatedAway(path: string, after: FileCheckpoint, options: Follow
       await handle.close()
     }
   }
-  if (!found && after.offset > 0) options.log.warn('a followed file was replaced while nobody watched and its old name is not here: lines written after the last checkpoint may be missing', { file: path })
+  if (!found && after.offset > 0)
+    options.log.warn('a followed file was replaced while nobody watched and its old name is not here: lines written after the last checkpoint may be missing', { file: path })
 }
 
 /** Files whose name begins with that of `path`, oldest change first; not `path` itself, not packed ones. */

@@ -1,5 +1,5 @@
 /** Source `file`: exported and growing logs on disk, and standard input. */
-import { globSync } from 'node:fs'
+import { existsSync, globSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { z } from 'zod'
 import { duration } from '../../../runtime/duration.ts'
@@ -14,7 +14,10 @@ const config = z.strictObject({
   paths: z.array(z.string().min(1)).min(1).describe('files or patterns (logs/*.jsonl); - is standard input. Relative to the folder of the config'),
   follow: z.boolean().default(false).describe('go on with what is appended, through rotation and truncation; false: read to the end once'),
   poll: duration.prefault('1s').describe('how often a followed file is looked at'),
-  container: z.enum(containerKinds).default('auto').describe('lines: one record a line; json: an array, {"Records":[…]} or pretty-printed values; csv: with a header. auto: told by the first bytes'),
+  container: z
+    .enum(containerKinds)
+    .default('auto')
+    .describe('lines: one record a line; json: an array, {"Records":[…]} or pretty-printed values; csv: with a header. auto: told by the first bytes'),
 })
 export type FileConfig = z.infer<typeof config>
 
@@ -57,9 +60,12 @@ function pathsOf(patterns: readonly string[], { file: config_file, log }: Omit<S
   const base = config_file === null || config_file === undefined ? process.cwd() : dirname(resolve(config_file))
   const paths = patterns.flatMap((pattern) => {
     if (pattern === '-') return ['-']
-    const found = globSync(pattern, { cwd: base }).map((path) => resolve(base, path)).sort()
+    // A file name may hold the characters of a pattern; then it means itself.
+    if (existsSync(resolve(base, pattern))) return [resolve(base, pattern)]
+    const found = globSync(pattern, { cwd: base })
+      .map((path) => resolve(base, path))
+      .sort()
     if (found.length > 0) return found
-    // A file name may hold the characters of a pattern; then it matches itself only as it is.
     if (must_match) throw new UsageError(`no such file: ${pattern}`)
     if (/[*?[\]{}]/.test(pattern)) {
       log.warn('a pattern matches no file', { pattern })

@@ -57,7 +57,14 @@ export async function openFile(path: string): Promise<FileHandle> {
 }
 
 /** Skips what lies before `start` by counting: only line containers could seek, and unpacking costs less than being wrong. */
-async function* pagesOf(chunks: AsyncIterable<Buffer>, path: string, here: FileCheckpoint, start: number, options: ReadOptions, signal: AbortSignal): AsyncGenerator<Page<FileCheckpoint>> {
+async function* pagesOf(
+  chunks: AsyncIterable<Buffer>,
+  path: string,
+  here: FileCheckpoint,
+  start: number,
+  options: ReadOptions,
+  signal: AbortSignal,
+): AsyncGenerator<Page<FileCheckpoint>> {
   let reader: PieceReader | undefined
   let head: Buffer = Buffer.alloc(0)
   let next: FileCheckpoint = { ...here, offset: start }
@@ -137,7 +144,7 @@ export function pagesOfPieces(pieces: readonly Piece[], container: Container, pa
 
 async function* chunksOf(handle: FileHandle, log: Logger, path: string, signal: AbortSignal): AsyncGenerator<Buffer> {
   const raw = async function* (): AsyncGenerator<Buffer> {
-    for (let position = 0; !signal.aborted; ) {
+    for (let position = 0; !signal.aborted;) {
       const buffer = Buffer.allocUnsafe(CHUNK_BYTES)
       const { bytesRead } = await handle.read(buffer, 0, CHUNK_BYTES, position)
       if (bytesRead === 0) return
@@ -163,8 +170,7 @@ async function* unpacked(chunks: AsyncIterable<Buffer>, log: Logger, path: strin
     yield begin
     yield* { [Symbol.asyncIterator]: () => iterator }
   }
-  if (begin[0] !== 0x1f || begin[1] !== 0x8b) return yield* rest()
-  yield* gunzip(rest(), log, path)
+  yield* begin[0] === 0x1f && begin[1] === 0x8b ? gunzip(rest(), log, path) : rest()
 }
 
 async function* gunzip(chunks: AsyncIterable<Buffer>, log: Logger, path: string): AsyncGenerator<Buffer> {

@@ -3,7 +3,9 @@
  * ClickHouse's documentation of the HTTP interface; good enough for the official client. Every request gets a connection of
  * its own with its settings, so that nothing sticks and nothing poisons.
  *
- *   node test/support/clickhouse-front/front.ts --port 0 --directory DIR [--user U --password P]
+ *   node test/support/clickhouse-front/front.ts --port 0 --directory DIR [--user U --password P] [--with-parent]
+ *
+ * --with-parent: ends when its standard input closes, so that a killed test leaves no server behind.
  */
 import { randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -13,7 +15,9 @@ import { Session } from 'chdb'
 import { systemClock } from '../../../runtime/clock.ts'
 import { type Fault, faultList } from './faults.ts'
 
-const { values: args } = parseArgs({ options: { port: { type: 'string', default: '0' }, directory: { type: 'string' }, user: { type: 'string' }, password: { type: 'string' } } })
+const { values: args } = parseArgs({
+  options: { port: { type: 'string', default: '0' }, directory: { type: 'string' }, user: { type: 'string' }, password: { type: 'string' }, 'with-parent': { type: 'boolean' } },
+})
 if (args.directory === undefined) throw new Error('--directory is missing')
 const directory = args.directory
 const MAX_BODY = 256_000_000
@@ -92,11 +96,13 @@ async function answer(request: Request, message: IncomingMessage, response: Serv
   try {
     if (request.sql.trim() === '') throw new HttpError(62, 'Syntax error: empty query', 'SYNTAX_ERROR')
     const format = /\bFORMAT\s+(\w+)\s*;?\s*$/i.exec(request.sql)?.[1] ?? request.url.searchParams.get('default_format') ?? 'TabSeparated'
-    const sql = withParameters(request)
+    const binding = bindings(request)
     const streamable =
       /^\s*(SELECT|WITH)\b/i.test(request.sql) && /EachRow$|^CSV$|^T(SV|abSeparated)(Raw)?$/.test(format) && request.url.searchParams.get('wait_end_of_query') !== '1'
-    if (streamable) return await stream(session, sql, format, request, message, response, fault)
-    const result = await session.queryAsync(sql, { format })
+    // On their own: a streamed query may be one statement only.
+    if (binding !== '') await session.queryAsync(binding)
+    if (streamable) return await stream(session, format, request, message, response, fault)
+    const result = await session.queryAsync(request.sql, { format })
     if (fault?.kind === 'drop-after') return void message.socket.destroy()
     const out = start(request, message, response, format, { read_rows: String(result.rowsRead), read_bytes: String(result.bytesRead) })
     const bytes = result.bytes()
@@ -112,19 +118,11 @@ async function answer(request: Request, message: IncomingMessage, response: Serv
 }
 
 /** Rows as they come, so that an error may arrive when the status has been sent: ClickHouse then writes it behind the rows. */
-async function stream(
-  session: Session,
-  sql: string,
-  format: string,
-  request: Request,
-  message: IncomingMessage,
-  response: ServerResponse,
-  fault: Fault | undefined,
-): Promise<void> {
+async function stream(session: Session, format: string, request: Request, message: IncomingMessage, response: ServerResponse, fault: Fault | undefined): Promise<void> {
   let out: NodeJS.WritableStream | undefined
   const tag = randomUUID().replaceAll('-', '').slice(0, 16)
   try {
-    for await (const chunk of session.queryStream(sql, { format })) {
+    for await (const chunk of session.queryStream(request.sql, { format })) {
       out ??= start(request, message, response, format, {}, tag)
       if (!out.write(chunk.raw())) await new Promise((resolve) => out?.once('drain', resolve))
       if (fault?.kind === 'mid-stream') throw new HttpError(241, 'Query memory limit exceeded', 'MEMORY_LIMIT_EXCEEDED')
@@ -160,9 +158,9 @@ function openFor({ url, method }: Request): Session {
 }
 
 /** Values arrive escaped as TabSeparated fields, as SET param_… wants them. */
-function withParameters({ sql, url }: Request): string {
+function bindings({ url }: Request): string {
   const sets = [...url.searchParams].filter(([name]) => name.startsWith('param_')).map(([name, value]) => `${name}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
-  return sets.length === 0 ? sql : `SET ${sets.join(', ')}; ${sql}`
+  return sets.length === 0 ? '' : `SET ${sets.join(', ')}`
 }
 
 function start(request: Request, message: IncomingMessage, response: ServerResponse, format: string, summary: Record<string, string>, tag?: string): NodeJS.WritableStream {
@@ -184,7 +182,7 @@ function sendError(response: ServerResponse, error: unknown): void {
   const text = (error as Error).message
   const code = Number(/^Code: (\d+)\./.exec(text)?.[1] ?? 1002)
   if (response.headersSent) return void response.destroy()
-  const status = code === 516 ? 403 : [60, 81].includes(code) ? 404 : [47, 62, 115, 27, 117, 456].includes(code) ? 400 : 500
+  const status = code === 516 ? 403 : [47, 60, 81].includes(code) ? 404 : [62, 115, 27, 117, 456].includes(code) ? 400 : 500
   response.removeHeader('Content-Encoding')
   response.writeHead(status, { 'content-type': 'text/plain; charset=UTF-8', 'X-ClickHouse-Exception-Code': String(code) })
   response.end(`${text} (version ${version} (official build))\n`)
@@ -211,7 +209,9 @@ async function readBody(message: IncomingMessage): Promise<Buffer> {
   return message.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body
 }
 
-process.on('SIGTERM', () => {
+const end = () => {
   anchor.close()
   process.exit(0)
-})
+}
+process.on('SIGTERM', end)
+if (args['with-parent'] === true) process.stdin.on('end', end).resume()

@@ -63,8 +63,8 @@ export async function startClickHouseFront(options: Options): Promise<ClickHouse
 
 async function launch(options: Options, port: number): Promise<{ child: ChildProcess; port: number }> {
   const login = options.user === undefined ? [] : ['--user', options.user, '--password', options.password ?? '']
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'front.ts'), '--port', String(port), '--directory', options.directory, ...login], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'front.ts'), '--port', String(port), '--directory', options.directory, '--with-parent', ...login], {
+    stdio: ['pipe', 'pipe', 'inherit'],
     env: { ...process.env, UV_THREADPOOL_SIZE: '16' },
   })
   const lines = createInterface({ input: child.stdout })

@@ -9,11 +9,21 @@ export interface ForeignRecord {
 
 const connect = (brokers: readonly string[]) => new kafkajs.Kafka({ brokers: [...brokers], clientId: 'foreign', logLevel: kafkajs.logLevel.NOTHING })
 
-export async function writeForeign(brokers: readonly string[], topic: string, partition: number, records: readonly ForeignRecord[], compression = 0): Promise<void> {
+export async function writeForeign(
+  brokers: readonly string[],
+  topic: string,
+  partition: number,
+  records: readonly ForeignRecord[],
+  compression: 'None' | 'GZIP' | 'Snappy' = 'None',
+): Promise<void> {
   const producer = connect(brokers).producer({ allowAutoTopicCreation: false, createPartitioner: kafkajs.Partitioners.DefaultPartitioner })
   await producer.connect()
   try {
-    await producer.send({ topic, compression, messages: records.map(({ value, key, headers }) => ({ value, partition, key: key ?? null, ...(headers === undefined ? {} : { headers }) })) })
+    await producer.send({
+      topic,
+      compression: kafkajs.CompressionTypes[compression],
+      messages: records.map(({ value, key, headers }) => ({ value, partition, key: key ?? null, ...(headers === undefined ? {} : { headers }) })),
+    })
   } finally {
     await producer.disconnect()
   }
@@ -28,6 +38,20 @@ export async function alterTopic(brokers: readonly string[], topic: string, sett
   } finally {
     await admin.disconnect()
   }
+}
+
+/** Lets the foreign client write snappy (as one literal, in the framing of the Java client); call it before our bus is made, which forbids it again. */
+export function allowSnappy(): void {
+  kafkajs.CompressionCodecs[kafkajs.CompressionTypes.Snappy] = () => ({
+    compress: ({ buffer }: { buffer: Buffer }) => {
+      const size = Buffer.from([(buffer.length & 0x7f) | 0x80, ((buffer.length >> 7) & 0x7f) | 0x80, buffer.length >> 14])
+      const literal = Buffer.from([61 << 2, (buffer.length - 1) & 0xff, (buffer.length - 1) >> 8])
+      const block = Buffer.concat([size, literal, buffer])
+      const header = Buffer.from('82534e4150505900000000010000000100000000', 'hex')
+      header.writeUInt32BE(block.length, 16)
+      return Buffer.concat([header, block])
+    },
+  })
 }
 
 /** Settings of a topic as the broker has them, and its number of partitions. */

@@ -35,7 +35,5 @@ broker.on('exit', () => {
 process.on('SIGTERM', () => void stop())
 process.on('SIGINT', () => {}) // Ctrl-C reaches the whole terminal group: the owner's end is what counts
 
-while (!stopping) {
-  await systemClock.sleep(500)
-  if (!alive(Number(owner))) await stop()
-}
+while (alive(Number(owner))) await systemClock.sleep(500)
+await stop()
