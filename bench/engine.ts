@@ -18,7 +18,9 @@ const columns = engineColumns()
 const run = (sql: string) => session.queryAsync(sql)
 
 await run('CREATE DATABASE bench')
-await run(`CREATE TABLE bench.copy (${columns.map(({ name, type }) => `${name} ${type}`).join(', ')}) ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(event_time) ORDER BY (toStartOfHour(event_time), event_id)`)
+await run(
+  `CREATE TABLE bench.copy (${columns.map(({ name, type }) => `${name} ${type}`).join(', ')}) ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(event_time) ORDER BY (toStartOfHour(event_time), event_id)`,
+)
 await run(
   `CREATE TABLE bench.topic (${columns.map(({ name, type }) => `${name} ${type}`).join(', ')})
    ENGINE = Kafka SETTINGS kafka_broker_list = '${brokers}', kafka_topic_list = '${topic}', kafka_group_name = 'bench-engine-${process.pid}', kafka_format = 'JSONEachRow',

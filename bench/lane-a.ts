@@ -77,7 +77,9 @@ async function tokenwatch(bus: ReturnType<typeof createBus>, config: object, eve
   let peak_memory_mb = 0
   for (let done = 0; done < events && monotonicMs() < deadline; await systemClock.sleep(100)) {
     // Both groups must have passed: an event counts when it is stored and folded.
-    const groups = await Promise.all(['store', 'detect'].map(async (group) => (await bus.lag(group)).filter(({ topic }) => topic === 'usage.v1').reduce((sum, { committed }) => sum + Number(committed ?? 0n), 0)))
+    const groups = await Promise.all(
+      ['store', 'detect'].map(async (group) => (await bus.lag(group)).filter(({ topic }) => topic === 'usage.v1').reduce((sum, { committed }) => sum + Number(committed ?? 0n), 0)),
+    )
     done = Math.min(...groups)
     samples.push({ at_ms: monotonicMs(), events: done, cpu_us: cpuMicros(pid) })
     peak_memory_mb = peakMemoryMb(pid)

@@ -16,7 +16,12 @@ const log = createLogger({ level: 'info' })
 type Lane = { line: (index: number, at: number) => string; extension: string; head?: string; formats: unknown[]; topic: 'usage.v1' | 'secret-access.v1' }
 
 const lanes: Record<string, Lane> = {
-  'openai-http': { extension: 'jsonl', formats: ['openai-http'], topic: 'usage.v1', line: (n, at) => chatLine({ id: `b${n}`, at, key: madeUpKey(`bench-${n % 40}`), input_tokens: 500 + (n % 900) }) },
+  'openai-http': {
+    extension: 'jsonl',
+    formats: ['openai-http'],
+    topic: 'usage.v1',
+    line: (n, at) => chatLine({ id: `b${n}`, at, key: madeUpKey(`bench-${n % 40}`), input_tokens: 500 + (n % 900) }),
+  },
   cloudtrail: { extension: 'jsonl', formats: ['cloudtrail'], topic: 'secret-access.v1', line: cloudTrailLine },
   mapping: {
     extension: 'csv',
@@ -75,7 +80,14 @@ function cloudTrailLine(n: number, at: number): string {
   const user = `svc-${n % 30}`
   return JSON.stringify({
     eventVersion: '1.09',
-    userIdentity: { type: 'IAMUser', principalId: `AIDA${user}`, arn: `arn:aws:iam::111122223333:user/${user}`, accountId: '111122223333', accessKeyId: `AKIA${String(n % 30).padStart(16, '0')}`, userName: user },
+    userIdentity: {
+      type: 'IAMUser',
+      principalId: `AIDA${user}`,
+      arn: `arn:aws:iam::111122223333:user/${user}`,
+      accountId: '111122223333',
+      accessKeyId: `AKIA${String(n % 30).padStart(16, '0')}`,
+      userName: user,
+    },
     eventTime: new Date(at).toISOString().replace(/\.\d+Z$/, 'Z'),
     eventSource: 'secretsmanager.amazonaws.com',
     eventName: 'GetSecretValue',

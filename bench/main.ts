@@ -9,7 +9,9 @@ import { laneA } from './lane-a.ts'
 import { laneB } from './lane-b.ts'
 import { steps } from './steps.ts'
 
-const { values } = parseArgs({ options: { events: { type: 'string', default: '300000' }, lines: { type: 'string', default: '100000' }, only: { type: 'string', default: 'a,b,idle,steps' } } })
+const { values } = parseArgs({
+  options: { events: { type: 'string', default: '300000' }, lines: { type: 'string', default: '100000' }, only: { type: 'string', default: 'a,b,idle,steps' } },
+})
 const only = values.only.split(',')
 const report: Record<string, unknown> = { node: process.version, cpus: (await import('node:os')).availableParallelism() }
 

@@ -5,7 +5,9 @@ const TICKS_PER_SECOND = 100 // USER_HZ on every Linux that Node runs on
 
 /** User and system CPU time, all threads, in microseconds. */
 export function cpuMicros(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\) /, '').split(' ')
+  const fields = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /, '')
+    .split(' ')
   return ((Number(fields[11]) + Number(fields[12])) * 1_000_000) / TICKS_PER_SECOND
 }
 

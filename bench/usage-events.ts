@@ -3,7 +3,16 @@ import { nameUuid } from '../runtime/ids.ts'
 import { seededRandom } from '../runtime/random.ts'
 import type { UsageEvent } from '../schemas/usage.ts'
 
-const MODELS = ['gpt-4o-2024-08-06', 'gpt-4o-mini-2024-07-18', 'gpt-4.1-2025-04-14', 'gpt-4.1-mini-2025-04-14', 'o3-2025-04-16', 'o4-mini-2025-04-16', 'gpt-5-2025-08-07', 'text-embedding-3-large']
+const MODELS = [
+  'gpt-4o-2024-08-06',
+  'gpt-4o-mini-2024-07-18',
+  'gpt-4.1-2025-04-14',
+  'gpt-4.1-mini-2025-04-14',
+  'o3-2025-04-16',
+  'o4-mini-2025-04-16',
+  'gpt-5-2025-08-07',
+  'text-embedding-3-large',
+]
 const random = seededRandom(7)
 
 /** `event_time` walks from `from` by `step_ms` an event. */

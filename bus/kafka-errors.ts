@@ -55,6 +55,11 @@ const HOPELESS: readonly (readonly [readonly string[], string])[] = [
   [['UNSUPPORTED_VERSION', 'KafkaJSServerDoesNotSupportApiKey'], 'the brokers are too old or too new for this client'],
 ]
 
+/** A partition is just being made, or its leader moves: asking again soon helps. */
+export const hasNoLeaderYet = (error: unknown): boolean => causes(error).some(({ type }) => LEADERLESS.includes(String(type)))
+
+const LEADERLESS = ['NOT_LEADER_FOR_PARTITION', 'LEADER_NOT_AVAILABLE', 'FENCED_LEADER_EPOCH', 'UNKNOWN_LEADER_EPOCH', 'UNKNOWN_TOPIC_OR_PARTITION']
+
 /** The error and everything that it wraps, outermost first. */
 function causes(error: unknown): ClientError[] {
   const found: ClientError[] = []

@@ -6,7 +6,7 @@ import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
 import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
 import kafkajs from 'kafkajs'
-import type { Admin, EachBatchPayload, IHeaders, Kafka as KafkaClient, KafkaConfig as ClientConfig, Producer } from 'kafkajs'
+import type { Admin, EachBatchPayload, IHeaders, Kafka as KafkaClient, KafkaConfig as ClientConfig, Producer, ProducerConfig } from 'kafkajs'
 import type { Clock } from '../runtime/clock.ts'
 import { messageOf, PermanentError, UsageError } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/log.ts'
@@ -18,7 +18,7 @@ import type { KafkaConfig } from './config.ts'
 import { encode } from './decode.ts'
 import type { GroupClient, GroupEvents, OpenGroup, Range, ReadRanges } from './kafka-client.ts'
 import { consumeKafka } from './kafka-consumer.ts'
-import { explainKafka } from './kafka-errors.ts'
+import { explainKafka, hasNoLeaderYet } from './kafka-errors.ts'
 import { replayKafka } from './kafka-replay.ts'
 import { published } from './metrics.ts'
 import { partitionOf } from './partition.ts'
@@ -41,6 +41,17 @@ const CONCURRENT_PARTITIONS = 4
 const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, zstd: CompressionTypes.ZSTD }
 const RETRY = { initialRetryTime: 100, multiplier: 2, maxRetryTime: 2_000, retries: 5 } // about 5 s, then our own loops take over
 
+const LEADER_WAIT = { what: 'Kafka', base_ms: 100, cap_ms: 1_000, max_tries: 10 }
+const PRODUCER: ProducerConfig = {
+  allowAutoTopicCreation: false,
+  idempotent: false,
+  retry: RETRY,
+  createPartitioner:
+    () =>
+    ({ partitionMetadata, message }) =>
+      partitionOf(String(message.key ?? ''), partitionMetadata.length),
+}
+
 /** Connects when it is first used. Throws UsageError when a secret is missing. */
 export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
   stopIdleTimers()
@@ -53,18 +64,7 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
   const closed = new AbortController()
   const consuming = new Set<Promise<void>>()
   const admin = connecting(kafka.admin({ retry: RETRY }), closed.signal)
-  const producer = connecting(
-    kafka.producer({
-      allowAutoTopicCreation: false,
-      idempotent: false,
-      retry: RETRY,
-      createPartitioner:
-        () =>
-        ({ partitionMetadata, message }) =>
-          partitionOf(String(message.key ?? ''), partitionMetadata.length),
-    }),
-    closed.signal,
-  )
+  const producer = connecting(kafka.producer(PRODUCER), closed.signal)
   const asked = async <R>(work: () => Promise<R>): Promise<R> => {
     try {
       const result = await work()
@@ -85,7 +85,7 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
   }
   // Leaders move; the client gives up at the first answer "not the leader" here, so it is asked again for some seconds.
   const ranges: ReadRanges = (topic) =>
-    retry(() => asked(async () => readRanges(await admin.client(), named(topic))), { clock, signal: closed.signal, what: 'Kafka', base_ms: 100, cap_ms: 1_000, max_tries: 10 })
+    retry(() => asked(async () => readRanges(await admin.client(), named(topic))), { ...LEADER_WAIT, clock, signal: closed.signal, retryable: hasNoLeaderYet })
   const open = opener(kafka, config, log)
   const delivery = { clock, log, publishRejects: (rejects: readonly TopicValue<'rejects.v1'>[]) => publish('rejects.v1', rejects) }
   const shared = { clock, log, delivery, open, ranges, explain, waiting, answering, stalled_after_ms: config.stalled_after }
@@ -103,11 +103,7 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
       await run.finally(() => consuming.delete(settled))
     },
     replay: (topic, visit, signal) => replayKafka(topic, visit, shared, AbortSignal.any([signal, closed.signal])),
-    members: (group) =>
-      asked(async () => {
-        const { groups } = await (await admin.client()).describeGroups([groupName(config, group)])
-        return groups[0]?.members.length ?? 0
-      }),
+    members: (group) => asked(async () => countMembers(await admin.client(), groupName(config, group))),
     lag: (group) => asked(async () => readLag(await admin.client(), config, group, ranges)),
     end_offsets: async (topics) => {
       const all = await Promise.all(topics.map(async (topic) => [...(await ranges(topic))].map(([partition, { high }]) => ({ topic, partition, offset: high }))))
@@ -233,6 +229,11 @@ async function createTopics(admin: Admin, config: KafkaConfig): Promise<TopicNam
 async function readRanges(admin: Admin, topic: string): Promise<Map<number, Range>> {
   const found = await admin.fetchTopicOffsets(topic)
   return new Map(found.sort((a, b) => a.partition - b.partition).map(({ partition, low, high }) => [partition, { low: BigInt(low), high: BigInt(high) }]))
+}
+
+async function countMembers(admin: Admin, group: string): Promise<number> {
+  const { groups } = await admin.describeGroups([group])
+  return groups.reduce((sum, { members }) => sum + members.length, 0)
 }
 
 const groupName = (config: KafkaConfig, group: string): string => `${config.topics.prefix}tokenwatch.${group}`

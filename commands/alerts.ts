@@ -10,7 +10,8 @@ import { type Context, loadReadingContext } from './context.ts'
 import { command, type GlobalOptions, print, table } from './program.ts'
 import { person } from './people.ts'
 
-export const alertsCommand = (): Command => new Command('alerts').description('what the SOC works with, without a browser').addCommand(list()).addCommand(show()).addCommand(ack()).addCommand(silence())
+export const alertsCommand = (): Command =>
+  new Command('alerts').description('what the SOC works with, without a browser').addCommand(list()).addCommand(show()).addCommand(ack()).addCommand(silence())
 
 const list = (): Command =>
   command('list', 'alerts, the newest first')

@@ -24,7 +24,9 @@ export const checkCommand = (): Command =>
       const context = loadContext(options)
       const checks = [...(await offline(context)), ...(options.probe ? await probe(context) : [])]
       const ok = checks.every((check) => check.ok)
-      print(options, { ok, config: context.file, data_dir: context.data_dir, checks }, () => checks.map(({ part, ok, detail }) => `${ok ? 'ok  ' : 'FAIL'} ${part}: ${detail}`).join('\n'))
+      print(options, { ok, config: context.file, data_dir: context.data_dir, checks }, () =>
+        checks.map(({ part, ok, detail }) => `${ok ? 'ok  ' : 'FAIL'} ${part}: ${detail}`).join('\n'),
+      )
       if (!ok) process.exitCode = 1
     })
 
@@ -49,7 +51,12 @@ async function offline(context: Context): Promise<Check[]> {
         .map((format) => format.id)
         .join(', '),
     ),
-    { part: 'sources', ok: true, detail: config.sources.length === 0 ? 'none: nothing will be collected (ingest and receivers still work)' : config.sources.map(({ id, kind }) => `${id} (${kind})`).join(', ') },
+    {
+      part: 'sources',
+      ok: true,
+      detail:
+        config.sources.length === 0 ? 'none: nothing will be collected (ingest and receivers still work)' : config.sources.map(({ id, kind }) => `${id} (${kind})`).join(', '),
+    },
     { part: 'responses', ok: true, detail: `policy ${config.responses.policy}` },
   ]
 }

@@ -83,8 +83,15 @@ async function show(system: System, options: DemoOptions, url: string | null, li
   if (signal.aborted) return
   say(`\nspend per team, last ${options.days} days\n${await spendTable(system)}`)
   say(`\nstatus page: ${url ?? 'not served'}\nin a second terminal: npx tokenwatch alerts list${options.dataDir === undefined ? '' : ` --data-dir ${options.dataDir}`}`)
-  say(options.incidents ? '\nlive traffic flows now; the first incidents begin within seconds. Ctrl-C drains and exits.\n' : '\nlive traffic flows now, without incidents. Ctrl-C drains and exits.\n')
-  await liveTraffic({ seed: options.seed, speed: options.speed, incidents: options.incidents, clock: system.context.clock, directory: demoLogDirectory(system.context.data_dir) }, signal)
+  say(
+    options.incidents
+      ? '\nlive traffic flows now; the first incidents begin within seconds. Ctrl-C drains and exits.\n'
+      : '\nlive traffic flows now, without incidents. Ctrl-C drains and exits.\n',
+  )
+  await liveTraffic(
+    { seed: options.seed, speed: options.speed, incidents: options.incidents, clock: system.context.clock, directory: demoLogDirectory(system.context.data_dir) },
+    signal,
+  )
 }
 
 /** Until the collectors stand at the end of their files and the store has all of it. */
@@ -95,7 +102,9 @@ async function loaded({ bus, store, context: { clock } }: System, lines: number,
   while (!signal.aborted) {
     const [row] = await store.query<{ rows: string }>(`SELECT count() AS rows FROM ${store.database}.usage_events`)
     bar.update(Number(row?.rows ?? 0) - Number(base?.rows ?? 0), lines)
-    const [behind] = await store.query<{ streams: string; scanned_to: string | null }>(`SELECT count() AS streams, toUnixTimestamp64Milli(min(scanned_to)) AS scanned_to FROM ${store.database}.collector_status`)
+    const [behind] = await store.query<{ streams: string; scanned_to: string | null }>(
+      `SELECT count() AS streams, toUnixTimestamp64Milli(min(scanned_to)) AS scanned_to FROM ${store.database}.collector_status`,
+    )
     const at_end = Number(behind?.streams ?? 0) > 0 && Number(behind?.scanned_to ?? 0) >= started_at
     if (at_end && (await hasPassed(bus, 'store', await bus.end_offsets(['usage.v1', 'secret-access.v1']))) && (await isRollupCurrent(store))) break
     await clock.sleep(200, signal)

@@ -27,7 +27,8 @@ export async function drain(steps: readonly DrainStep[], timeout_ms: number, clo
   for (const step of steps) {
     while (!(await step.reached())) {
       if (signal.aborted) throw new UsageError('stopped before everything had drained; what was published is on the bus and goes on at the next start')
-      if (clock.now() > deadline) throw new UsageError(`still waiting for ${step.what}; what was published is safe on the bus. Try again with a longer --timeout, and check that this role runs somewhere`)
+      if (clock.now() > deadline)
+        throw new UsageError(`still waiting for ${step.what}; what was published is safe on the bus. Try again with a longer --timeout, and check that this role runs somewhere`)
       await clock.sleep(POLL_MS, signal)
     }
   }

@@ -18,6 +18,7 @@ export function buildProgram(): Command {
     .version(manifest.version)
     .showSuggestionAfterError()
     .exitOverride()
-  for (const build of [startCommand, demoCommand, ingestCommand, checkCommand, queryCommand, alertsCommand, responsesCommand, fingerprintCommand, rejectsCommand]) program.addCommand(build())
+  for (const build of [startCommand, demoCommand, ingestCommand, checkCommand, queryCommand, alertsCommand, responsesCommand, fingerprintCommand, rejectsCommand])
+    program.addCommand(build())
   return program
 }

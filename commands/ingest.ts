@@ -67,7 +67,12 @@ async function ingest(context: Context, files: string[], options: Options & { ti
     const drained = drainRun(system.bus, reader, run_id, context, options.timeout_ms, signal)
     await (parts.roles ? Promise.race([drained, parts.roles.then(() => drained)]) : drained)
     const accepted_events = summary.events.usage + summary.events.secret_access + summary.events.credential_change
-    return { ...summary, duplicates: accepted_events - (await counting.newEvents()), alerts: await alertsOfRun(reader, run_id), duration_ms: Math.round(monotonicMs() - started_at) }
+    return {
+      ...summary,
+      duplicates: accepted_events - (await counting.newEvents()),
+      alerts: await alertsOfRun(reader, run_id),
+      duration_ms: Math.round(monotonicMs() - started_at),
+    }
   } finally {
     await parts.close()
   }
@@ -105,7 +110,10 @@ async function drainRun(bus: Bus, reader: Reader, run_id: string, context: Conte
     [
       { what: 'the store (role store)', reached: () => hasPassed(bus, 'store', stored) },
       { what: 'the rollup (role store)', reached: () => isRollupCurrent({ query: (sql) => reader.rows(sql), database: context.config.store.database }) },
-      { what: 'the detectors (role detect)', reached: async () => (await reader.rows(`SELECT key FROM state FINAL WHERE scope = 'detect-runs' AND key = '${run_id}' AND NOT deleted`)).length > 0 },
+      {
+        what: 'the detectors (role detect)',
+        reached: async () => (await reader.rows(`SELECT key FROM state FINAL WHERE scope = 'detect-runs' AND key = '${run_id}' AND NOT deleted`)).length > 0,
+      },
       { what: 'the alerts (role alert)', reached: passed('alert', ['findings.v1'], 'findings') },
       { what: 'the first attempt of each alert (role alert)', reached: passed('alert-delivery', ['alerts.v1'], 'alerts') },
       { what: 'the alerts in the store (role store)', reached: async () => hasPassed(bus, 'store', await endsOf(bus, ['alerts.v1', 'deliveries.v1', 'findings.v1'])) },

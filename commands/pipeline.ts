@@ -6,7 +6,10 @@ import { createRater } from '../pricing/rate.ts'
 import type { Config } from '../config.ts'
 import type { System } from './system.ts'
 
-export function createIngestPipeline({ context, book, attribution }: Pick<System, 'context' | 'book' | 'attribution'>, formats: Config['formats'] = context.config.formats): Pipeline {
+export function createIngestPipeline(
+  { context, book, attribution }: Pick<System, 'context' | 'book' | 'attribution'>,
+  formats: Config['formats'] = context.config.formats,
+): Pipeline {
   const { config, data_dir } = context
   return createPipeline({
     formats: createFormats(formats),

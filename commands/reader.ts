@@ -39,9 +39,11 @@ export function storeReader(store: Store): Reader {
 
 function remoteReader(url: string, token: string): Reader {
   async function* read(sql: string, format: string): AsyncIterable<Uint8Array> {
-    const answer = await fetch(`${url}/query?default_format=${encodeURIComponent(format)}`, { method: 'POST', body: sql, headers: { authorization: `Bearer ${token}` } }).catch((error: unknown) => {
-      throw new TransientError(`the running tokenwatch at ${url} does not answer`, { cause: error })
-    })
+    const answer = await fetch(`${url}/query?default_format=${encodeURIComponent(format)}`, { method: 'POST', body: sql, headers: { authorization: `Bearer ${token}` } }).catch(
+      (error: unknown) => {
+        throw new TransientError(`the running tokenwatch at ${url} does not answer`, { cause: error })
+      },
+    )
     if (!answer.ok) throw new UsageError((await answer.text()).trim())
     if (answer.body) yield* answer.body
   }

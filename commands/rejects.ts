@@ -28,7 +28,9 @@ const list = (): Command =>
       const reader = await openReader(loadReadingContext(options))
       try {
         const limit = positive(options.limit, '--limit')
-        const rows = await reader.rows<RejectRow>(`SELECT reject_id, received_at, source, source_stream, stage, reason, size_bytes, detail FROM rejects ORDER BY received_at DESC LIMIT ${limit}`)
+        const rows = await reader.rows<RejectRow>(
+          `SELECT reject_id, received_at, source, source_stream, stage, reason, size_bytes, detail FROM rejects ORDER BY received_at DESC LIMIT ${limit}`,
+        )
         print(options, rows, () =>
           rows.length === 0
             ? 'no rejects'
@@ -67,7 +69,11 @@ const retry = (): Command =>
           if (await publishAgain(bus, reject)) outcome.sent += 1
           else outcome.still_refused += 1
         }
-        print(options, outcome, () => `${outcome.sent} sent again, ${outcome.still_refused} still not valid, ${outcome.without_payload} without a kept event (ingest their source again)`)
+        print(
+          options,
+          outcome,
+          () => `${outcome.sent} sent again, ${outcome.still_refused} still not valid, ${outcome.without_payload} without a kept event (ingest their source again)`,
+        )
       } finally {
         await bus.close()
       }

@@ -10,6 +10,7 @@ import { runRollup } from '../ledger/rollup.ts'
 import { UsageError } from '../runtime/errors.ts'
 import { runDetectors } from '../stream/runner.ts'
 import { runWriter } from '../store/writer.ts'
+import { activeKeys } from './active-keys.ts'
 import { blastRadius } from './blast-radius.ts'
 import { createIngestPipeline } from './pipeline.ts'
 import type { System } from './system.ts'
@@ -45,7 +46,9 @@ const loops: Partial<Record<Role, Loop>> = {
   alert: async (system, signal) => {
     const { config, clock, log } = system.context
     const sinks = createSinks(config.alerts, { clock, log, console_url: config.console.public_url })
-    await runDispatcher({ bus: system.bus, alerts: config.alerts, responses: config.responses, sinks, blastRadius: blastRadius(system.store, clock), clock, log }, signal)
+    const { bus, store } = system
+    const lookups = { blastRadius: blastRadius(store, clock), activeKeys: activeKeys(store, clock) }
+    await runDispatcher({ bus, alerts: config.alerts, responses: config.responses, sinks, console_url: config.console.public_url, ...lookups, clock, log }, signal)
   },
   respond: async ({ bus, context: { config, clock, log } }, signal) => {
     const responders = createResponders(config.responses, { clock, log, console_url: config.console.public_url })

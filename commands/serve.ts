@@ -23,7 +23,7 @@ export async function serve(system: System, roles: readonly Role[]): Promise<Ser
 
   const run_token = randomBytes(24).toString('base64url')
   const tokens = [...(config.console.token ? [resolveSecret(config.console.token)] : [])]
-  const server = await createHttpServer({ listen, tokens, own_token: run_token, clock, log })
+  const server = await createHttpServer({ listen, tokens, own_token: run_token, hosts: publicHosts(config.console.public_url), clock, log })
   server.readiness('bus', (signal) => system.bus.ping(signal))
   server.readiness('store', (signal) => system.store.ping(signal))
   if (has_console) consoleRoutes(server, { store: system.store, clock, roles })
@@ -37,3 +37,6 @@ export async function serve(system: System, roles: readonly Role[]): Promise<Ser
     },
   }
 }
+
+/** A reverse proxy passes its own name in the Host header. */
+const publicHosts = (public_url: string | null): string[] => (public_url === null ? [] : [new URL(public_url).hostname])

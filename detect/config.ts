@@ -15,7 +15,7 @@ export const detectorsConfig = z
     'token-spike': tokenSpikeConfig.extend({ enabled }).prefault({}).describe(tokenSpike.summary),
     'invalid-request-burst': invalidRequestBurstConfig.extend({ enabled }).prefault({}).describe(invalidRequestBurst.summary),
     geography: geographyConfig.extend({ enabled }).prefault({}).describe(geography.summary),
-    lateness: duration.prefault('60s').describe('how far behind the scanned logs the judgement stays; what comes later than that is counted, not judged'),
+    lateness: duration.prefault('2m').describe('how far behind the scanned logs the judgement stays; what comes later than that is counted, not judged'),
     backfill_after: duration.prefault('1h').describe('findings on events older than this are stored and never page or act'),
     silent_after: duration.prefault('5m').describe('a source without a sign of life for this long no longer holds the others back'),
     snapshot_interval: duration.prefault('2m').describe('how often detector states are saved; after a crash the time since the last one is read again'),

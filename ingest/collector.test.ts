@@ -279,6 +279,13 @@ describe('a run of ingest', () => {
     expect(furthest).toBeLessThan(3_000)
   })
 
+  it('an unsorted export makes nothing late', async () => {
+    const day = 86_400_000
+    await writeFile(path, Array.from({ length: 3_000 }, (_, n) => line(n, NOW - ((n * 7_919) % 30) * day)).join('\n'))
+    await ingest([path])
+    expect(bus.of('progress.v1').at(-1)).toMatchObject({ done: true, late: 0, accepted: 3_000 })
+  })
+
   it('two equal rows are two events, the same file again is none', async () => {
     await writeFile(path, `${line(1)}\n${line(1)}\n`)
     await ingest([path])

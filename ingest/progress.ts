@@ -15,6 +15,8 @@ interface AnnouncerDeps {
   run_id: string | null
   /** How far records of a stream may be out of order, ms. */
   order_tolerance: number
+  /** A finite run waits for a stream that turns out to be unsorted; live, one odd record would hold everybody up. */
+  patient?: boolean
 }
 
 export class Announcer {
@@ -24,6 +26,7 @@ export class Announcer {
   #scanned_to: number | null = null
   #last: number | null = null
   #late = 0
+  #disorder = 0
 
   /** `key`: source and stream; `kind`: plugin id. */
   constructor(deps: AnnouncerDeps, stream: { key: string; kind: string; stream: string }) {
@@ -42,6 +45,8 @@ export class Announcer {
 
   saw(times: PageTimes): void {
     this.#late += times.late
+    const behind = times.first !== null && this.#last !== null ? this.#last - times.first : 0
+    this.#disorder = Math.max(this.#disorder, times.disorder, behind)
     if (times.last !== null && (this.#last === null || times.last > this.#last)) this.#last = times.last
   }
 
@@ -52,10 +57,15 @@ export class Announcer {
    * A clock that runs ahead in one record must not close the present, hence never beyond now. It never goes back.
    */
   scanned(given: number | undefined): void {
-    const guess = given ?? (this.#last === null ? null : this.#last - this.#deps.order_tolerance)
+    const guess = given ?? (this.#last === null ? null : this.#last - this.#tolerance)
     if (guess === null) return
     const said = Math.max(0, Math.min(guess, this.#deps.clock.now()))
     if (this.#scanned_to === null || said > this.#scanned_to) this.#scanned_to = said
+  }
+
+  get #tolerance(): number {
+    const { order_tolerance, patient } = this.#deps
+    return patient === true ? Math.max(order_tolerance, 2 * this.#disorder) : order_tolerance
   }
 
   /** Everything is read: nothing older than the newest event will come. */

@@ -47,6 +47,8 @@ export interface PublishDeps {
 export interface PageTimes {
   first: number | null
   last: number | null
+  /** How far the most displaced event lies behind the newest one before it, ms. */
+  disorder: number
   /** Events older than what was said to be complete. */
   late: number
 }
@@ -66,7 +68,7 @@ export async function publishPage(
   deps: PublishDeps,
   signal: AbortSignal,
 ): Promise<PageTimes> {
-  const times: PageTimes = { first: null, last: null, late: 0 }
+  const times: PageTimes = { first: null, last: null, disorder: 0, late: 0 }
   const outbox: Outbox = {}
   const tally = new Tally()
   let at = monotonicMs()
@@ -123,6 +125,7 @@ function handle(
     const time = event.event_time
     if (times.first === null || time < times.first) times.first = time
     if (times.last === null || time > times.last) times.last = time
+    else times.disorder = Math.max(times.disorder, times.last - time)
     if (scanned_to !== null && time < scanned_to) times.late++
   }
 }

@@ -78,7 +78,7 @@ class Reading {
     this.#pipeline = source.formats === undefined ? deps.pipeline : deps.pipeline.withFormats(source.formats)
     const { bus, clock, log, run_id } = deps
     this.announcer = new Announcer(
-      { bus, clock, log, run_id, order_tolerance: ORDER_TOLERANCE },
+      { bus, clock, log, run_id, order_tolerance: ORDER_TOLERANCE, patient: true },
       { key: `${source.id} ${source.stream}`, kind: source.kind, stream: source.stream },
     )
   }

@@ -48,7 +48,7 @@ FROM
     (
         SELECT bucket, ${DIMENSIONS.join(', ')},
             ${meterNames.map((meter) => `sum(if(metered, ifNull(m_${meter}, 0), 0)) AS ${meter}`).join(', ')},
-            sum(e_requests) AS requests, sumIf(e_requests, outcome != 'success') AS failed_requests, sumIf(e_requests, NOT metered) AS unmetered_requests,
+            sum(e_requests) AS requests, sumIf(e_requests, outcome != 'success') AS failed_requests, sumIf(e_requests, NOT metered AND outcome = 'success') AS unmetered_requests,
             sumIf(e_requests, usage_source = 'estimated') AS estimated_requests, sum(ifNull(e_input, 0)) AS input_tokens, sum(ifNull(e_output, 0)) AS output_tokens,
             sum(ifNull(e_reasoning, 0)) AS reasoning_output_tokens,
             countIf(metered AND ${meterNames.map((meter) => `ifNull(m_${meter}, 0) = 0`).join(' AND ')}) AS zero_requests

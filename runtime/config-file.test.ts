@@ -5,7 +5,9 @@ import { UsageError } from './errors.ts'
 
 const schema = z.strictObject({
   data_dir: z.string().default('.tokenwatch'),
-  bus: z.discriminatedUnion('kind', [z.strictObject({ kind: z.literal('embedded') }), z.strictObject({ kind: z.literal('kafka'), brokers: z.array(z.string()).min(1) })]).default({ kind: 'embedded' }),
+  bus: z
+    .discriminatedUnion('kind', [z.strictObject({ kind: z.literal('embedded') }), z.strictObject({ kind: z.literal('kafka'), brokers: z.array(z.string()).min(1) })])
+    .default({ kind: 'embedded' }),
   log: z.strictObject({ level: z.enum(['debug', 'info']).default('info') }).prefault({}),
 })
 

@@ -41,9 +41,22 @@ const json = (value: unknown): string => `${JSON.stringify(value, null, 2)}\n`
 function commandDocs(program: Command): string[] {
   return program.commands.flatMap((command) => {
     const children = command.commands.length > 0 ? command.commands.map((child) => `${command.name()} ${usage(child)}`) : [usage(command)]
-    const options = (command.commands.length > 0 ? command.commands : [command]).flatMap((each) => each.options).filter((option) => !['--config', '--data-dir', '--json'].includes(option.long ?? ''))
+    const options = (command.commands.length > 0 ? command.commands : [command])
+      .flatMap((each) => each.options)
+      .filter((option) => !['--config', '--data-dir', '--json'].includes(option.long ?? ''))
     const unique = [...new Map(options.map((option) => [option.flags, option])).values()]
-    const table = unique.length > 0 ? ['| option | meaning |\n| --- | --- |\n' + unique.map((option) => `| \`${cell(option.flags)}\` | ${cell(option.description)}${option.defaultValue === undefined ? '' : ` (default \`${String(option.defaultValue)}\`)`} |`).join('\n')] : []
+    const table =
+      unique.length > 0
+        ? [
+            '| option | meaning |\n| --- | --- |\n' +
+              unique
+                .map(
+                  (option) =>
+                    `| \`${cell(option.flags)}\` | ${cell(option.description)}${option.defaultValue === undefined ? '' : ` (default \`${String(option.defaultValue)}\`)`} |`,
+                )
+                .join('\n'),
+          ]
+        : []
     return [`### ${command.name()}`, `${command.description()}.`, '```\n' + children.map((line) => `npx tokenwatch ${line}`).join('\n') + '\n```', ...table]
   })
 }
@@ -64,7 +77,10 @@ function configDocs(schema: JsonSchema): string[] {
     }
   }
   walk(schema, '', 0)
-  return ['An unknown key is an error with a suggestion; secrets are `{env: NAME}` or `{file: PATH}`; durations are `90s`, `15m`, `30d`. The JSON Schema for editors is `docs/tokenwatch.schema.json`.', ['| key | type | default | meaning |', '| --- | --- | --- | --- |', ...rows].join('\n')]
+  return [
+    'An unknown key is an error with a suggestion; secrets are `{env: NAME}` or `{file: PATH}`; durations are `90s`, `15m`, `30d`. The JSON Schema for editors is `docs/tokenwatch.schema.json`.',
+    ['| key | type | default | meaning |', '| --- | --- | --- | --- |', ...rows].join('\n'),
+  ]
 }
 
 function typeName(schema: JsonSchema): string {
@@ -82,7 +98,13 @@ function topicDocs(): string {
     const kept = cleanup === 'compact' ? 'compacted' : retention_ms < 0 ? 'for ever' : `${retention_ms / 86_400_000} days`
     return `| \`${name}\` | ${cell(schema.description ?? '')} | ${partitions} | ${kept} |`
   })
-  return ['JSON values; the header `schema` holds the name and version. Schemas: `docs/schemas/`.', '', '| topic | one record is | partitions | kept |', '| --- | --- | --- | --- |', ...rows].join('\n')
+  return [
+    'JSON values; the header `schema` holds the name and version. Schemas: `docs/schemas/`.',
+    '',
+    '| topic | one record is | partitions | kept |',
+    '| --- | --- | --- | --- |',
+    ...rows,
+  ].join('\n')
 }
 
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ').slice(0, 300)

@@ -39,7 +39,7 @@ export interface RunnerOptions {
 
 export const runnerDefaults: RunnerOptions = {
   group: 'detect',
-  lateness: 60_000,
+  lateness: 120_000,
   snapshot_interval: 120_000,
   silent_after: 300_000,
   backfill_after: 3_600_000,

@@ -15,6 +15,9 @@ export class LogHistogram {
   readonly #positive = new Float32Array(BINS)
   readonly #negative = new Float32Array(BINS)
   readonly #growth: number
+  /** No bin above these is filled: most keys use a third of the range. */
+  #top_positive = -1
+  #top_negative = -1
   #zero = 0
   #total = 0
   #unit = 1
@@ -32,8 +35,13 @@ export class LogHistogram {
   add(value: number): void {
     const bin = binOf(Math.abs(value))
     if (bin < 0) this.#zero += this.#unit
-    else if (value > 0) this.#positive[bin] = (this.#positive[bin] ?? 0) + this.#unit
-    else this.#negative[bin] = (this.#negative[bin] ?? 0) + this.#unit
+    else if (value > 0) {
+      this.#positive[bin] = (this.#positive[bin] ?? 0) + this.#unit
+      if (bin > this.#top_positive) this.#top_positive = bin
+    } else {
+      this.#negative[bin] = (this.#negative[bin] ?? 0) + this.#unit
+      if (bin > this.#top_negative) this.#top_negative = bin
+    }
     this.#total += this.#unit
   }
 
@@ -59,10 +67,10 @@ export class LogHistogram {
       if (low === undefined && sum >= low_p * this.#total) low = value
       return sum >= high_p * this.#total
     }
-    for (let bin = BINS - 1; bin >= 0; bin--) if (walk(this.#negative[bin] ?? 0, -valueOf(bin))) return { low: low ?? -valueOf(bin), high: -valueOf(bin) }
+    for (let bin = this.#top_negative; bin >= 0; bin--) if (walk(this.#negative[bin] ?? 0, -valueOf(bin))) return { low: low ?? -valueOf(bin), high: -valueOf(bin) }
     if (walk(this.#zero, 0)) return { low: low ?? 0, high: 0 }
     let last = 0
-    for (let bin = 0; bin < BINS; bin++) {
+    for (let bin = 0; bin <= this.#top_positive; bin++) {
       const weight = this.#positive[bin] ?? 0
       if (weight > 0) last = valueOf(bin)
       if (walk(weight, valueOf(bin))) break
@@ -93,6 +101,8 @@ export class LogHistogram {
       const bin = bytes.readUInt16LE(at)
       const side = bin >= BINS ? histogram.#negative : histogram.#positive
       side[bin % BINS] = bytes.readFloatLE(at + 2)
+      if (bin < BINS) histogram.#top_positive = Math.max(histogram.#top_positive, bin)
+      else histogram.#top_negative = Math.max(histogram.#top_negative, bin - BINS)
     }
     return histogram
   }

@@ -26,8 +26,8 @@ describe('all detectors together', () => {
   const all = configuredDetectors(detectorsConfig.parse(undefined))
 
   it('say nothing in a quiet month', { timeout: 120_000 }, async () => {
-    const quiet = quietMonth({ seed: 1 })
-    expect(quiet.length).toBeGreaterThan(300_000)
+    const quiet = quietMonth({ seed: 1, keys: 20 })
+    expect(quiet.length).toBeGreaterThan(200_000)
     expect((await replay(all, arrivals(quiet))).told).toEqual([])
   })
 

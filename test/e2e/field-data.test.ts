@@ -56,7 +56,8 @@ function cutDifferently(file: string, directory: string): string[] {
 describe.skipIf(!has_data)('field data through the front door', () => {
   const azure = ['code', 'conv'].map((name) => path.join(field_data, 'azure-llm-2023', `AzureLLMInferenceTrace_${name}.csv`))
   const totals = 'SELECT sum(requests) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, toString(sum(cost_usd)) AS cost FROM spend_daily'
-  const teams = 'SELECT team_id, service, sum(requests) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, toString(sum(cost_usd)) AS cost FROM spend_daily GROUP BY ALL ORDER BY ALL'
+  const teams =
+    'SELECT team_id, service, sum(requests) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, toString(sum(cost_usd)) AS cost FROM spend_daily GROUP BY ALL ORDER BY ALL'
 
   it('Azure trace: every request and token, once, however often and however cut', { timeout: 240_000 }, async () => {
     const data_dir = fresh('azure')
@@ -80,12 +81,17 @@ describe.skipIf(!has_data)('field data through the front door', () => {
   it('detonations: the counts of their README', { timeout: 120_000 }, async () => {
     const data_dir = fresh('detonations')
     const folder = path.join(field_data, 'cloudtrail-detonations')
-    const summary = await ingest(data_dir, readdirSync(folder).map((file) => path.join(folder, file)))
+    const summary = await ingest(
+      data_dir,
+      readdirSync(folder).map((file) => path.join(folder, file)),
+    )
     expect(sum(summary.rejected)).toBe(0)
     const operations = await rows<{ provider_operation: string; n: string }>(data_dir, 'SELECT provider_operation, count() AS n FROM secret_access GROUP BY ALL ORDER BY ALL')
     const count = Object.fromEntries(operations.map(({ provider_operation, n }) => [provider_operation, Number(n)]))
     expect(count).toMatchObject({ GetSecretValue: 20, ListSecrets: 1, BatchGetSecretValue: 5, GetParameters: 5, DescribeParameters: 5 })
-    expect(await rows(data_dir, "SELECT operation, provider, count() AS n, countIf(usage_source = 'absent') AS unmetered FROM usage_events FINAL GROUP BY ALL")).toMatchObject([{ provider: 'aws.bedrock', n: '1', unmetered: '1' }])
+    expect(await rows(data_dir, "SELECT operation, provider, count() AS n, countIf(usage_source = 'absent') AS unmetered FROM usage_events FINAL GROUP BY ALL")).toMatchObject([
+      { provider: 'aws.bedrock', n: '1', unmetered: '1' },
+    ])
   })
 
   it('exchanges: all accounted for, and no prompt or completion in bus, store or log', { timeout: 240_000 }, async () => {
@@ -98,7 +104,7 @@ describe.skipIf(!has_data)('field data through the front door', () => {
     expect(summary.accepted + sum(summary.skipped) + sum(summary.rejected)).toBe(953)
     expect(summary.events.usage).toBeGreaterThan(400)
 
-    const tables = await rows<{ name: string }>(data_dir, 'SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE \'%MergeTree\'')
+    const tables = await rows<{ name: string }>(data_dir, "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'")
     let kept = run.stdout + run.stderr
     for (const { name } of tables) kept += (await runToEnd(['query', `SELECT * FROM ${name}`, '--format', 'JSONEachRow', '--data-dir', data_dir])).stdout
     for (const name of readdirSync(path.join(data_dir, 'bus'))) kept += readFileSync(path.join(data_dir, 'bus', name)).toString('latin1')
@@ -116,7 +122,9 @@ function contents(file: string): string[] {
       const text = JSON.stringify(value).slice(1, -1).slice(0, 30)
       if (inside && text.length >= 20 && text.includes(' ')) found.add(text)
     } else if (Array.isArray(value)) value.forEach((item) => visit(item, inside))
-    else if (value !== null && typeof value === 'object') for (const [name, item] of Object.entries(value)) visit(item, inside || /^(content|text|prompt|input|instructions|messages|arguments|refusal|summary|description)$/.test(name))
+    else if (value !== null && typeof value === 'object')
+      for (const [name, item] of Object.entries(value))
+        visit(item, inside || /^(content|text|prompt|input|instructions|messages|arguments|refusal|summary|description)$/.test(name))
   }
   for (const line of readFileSync(file, 'utf8').split('\n')) if (line !== '') visit(JSON.parse(line), false)
   expect(found.size).toBeGreaterThan(200)

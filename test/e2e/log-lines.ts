@@ -28,7 +28,13 @@ export function chatLine({ id, at, key, model = 'gpt-4o-mini-2024-07-18', input_
       created: Math.floor(at / 1000),
       model,
       choices: [{ index: 0, message: { role: 'assistant', content: 'not to be stored either' }, finish_reason: 'stop' }],
-      usage: { prompt_tokens: input_tokens, completion_tokens: output_tokens, total_tokens: input_tokens + output_tokens, prompt_tokens_details: { cached_tokens: 0 }, completion_tokens_details: { reasoning_tokens: 0 } },
+      usage: {
+        prompt_tokens: input_tokens,
+        completion_tokens: output_tokens,
+        total_tokens: input_tokens + output_tokens,
+        prompt_tokens_details: { cached_tokens: 0 },
+        completion_tokens_details: { reasoning_tokens: 0 },
+      },
       service_tier: 'default',
     },
   })

@@ -90,7 +90,10 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
         store: { kind: 'clickhouse', url: front.url },
         sources: [{ id: 'app', kind: 'file', paths: [log_file], follow: true }],
         detectors: { snapshot_interval: '2s', lateness: '5s' },
-        alerts: { sinks: { mail: { kind: 'email', host: '127.0.0.1', port: smtp.port, tls: 'none', from: 'tokenwatch@example.com', to: ['soc@example.com'] } }, delivery: { retries: ['1s', '2s', '5s'] } },
+        alerts: {
+          sinks: { mail: { kind: 'email', host: '127.0.0.1', port: smtp.port, tls: 'none', from: 'tokenwatch@example.com', to: ['soc@example.com'] } },
+          delivery: { retries: ['1s', '2s', '5s'] },
+        },
       }),
     )
   }, 180_000)
@@ -151,7 +154,8 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
     await eventually('all events in the rollup', async () => asNumbers(await ask(daily))['requests'] === expected.requests, 60_000).catch(() => {})
     expect(asNumbers(await ask(daily))).toEqual(wanted)
 
-    const export_sql = 'SELECT day, provider, model, sum(requests) AS requests, sum(input_tokens) AS i, sum(output_tokens) AS o, sum(cost_usd) AS cost_usd, sum(list_cost_usd) AS list FROM spend_daily GROUP BY ALL ORDER BY ALL'
+    const export_sql =
+      'SELECT day, provider, model, sum(requests) AS requests, sum(input_tokens) AS i, sum(output_tokens) AS o, sum(cost_usd) AS cost_usd, sum(list_cost_usd) AS list FROM spend_daily GROUP BY ALL ORDER BY ALL'
     const undisturbed = await runToEnd(['ingest', log_file, '--json', '--data-dir', path.join(directory, 'embedded')], { cwd: directory })
     expect(undisturbed.code, undisturbed.stderr).toBe(0)
     const embedded = await runToEnd(['query', export_sql, '--format', 'CSV', '--data-dir', path.join(directory, 'embedded')], { cwd: directory })
@@ -160,7 +164,11 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
     const firing = `SELECT alert_id FROM tokenwatch.alerts WHERE detector = 'invalid-request-burst' AND NOT backfill AND severity IN ('medium', 'high', 'critical') FORMAT TSV`
     await eventually('a mail for each incident', async () => new Set(told(smtp)).size >= expected.incidents, 60_000).catch(() => {})
     expect((await ask(firing)).trim().split('\n').length).toBeGreaterThanOrEqual(expected.incidents)
-    expect(crashed.toSorted()).toEqual(Object.values(ROLES).flatMap(({ crashes }) => crashes).toSorted())
+    expect(crashed.toSorted()).toEqual(
+      Object.values(ROLES)
+        .flatMap(({ crashes }) => crashes)
+        .toSorted(),
+    )
     // After a crash between the server's yes and our record nobody can know: that one may come twice, with the same Message-ID.
     const ids = told(smtp)
     expect(ids.length - new Set(ids).size).toBeLessThanOrEqual(1)

@@ -66,7 +66,9 @@ describe('the house', () => {
 
   it('keeps each client library behind one file', () => {
     const wrong = shipped.flatMap(({ file, imports }) =>
-      imports.filter((target) => Object.entries(SOLE_IMPORTER).some(([name, allowed]) => (target === name || target.startsWith(`${name}/`)) && !allowed(file))).map((target) => `${file} -> ${target}`),
+      imports
+        .filter((target) => Object.entries(SOLE_IMPORTER).some(([name, allowed]) => (target === name || target.startsWith(`${name}/`)) && !allowed(file)))
+        .map((target) => `${file} -> ${target}`),
     )
     expect(wrong).toEqual([])
   })

@@ -18,10 +18,12 @@ const list = (): string[] =>
 
 export const sourceFiles: SourceFile[] = list().map((file) => {
   const text = readFileSync(file, 'utf8')
-  const imports = [...text.matchAll(/(?:^|\n)\s*(?:import|export)\s[^'"]*?from\s+['"]([^'"]+)['"]|(?:^|\n)\s*import\s+['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/g)].map((match) => {
-    const target = match[1] ?? match[2] ?? match[3] ?? ''
-    return target.startsWith('.') ? path.posix.normalize(path.posix.join(path.posix.dirname(file), target)) : target
-  })
+  const imports = [...text.matchAll(/(?:^|\n)\s*(?:import|export)\s[^'"]*?from\s+['"]([^'"]+)['"]|(?:^|\n)\s*import\s+['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)/g)].map(
+    (match) => {
+      const target = match[1] ?? match[2] ?? match[3] ?? ''
+      return target.startsWith('.') ? path.posix.normalize(path.posix.join(path.posix.dirname(file), target)) : target
+    },
+  )
   return { file, room: file.includes('/') ? (file.split('/')[0] ?? '') : file, text, imports }
 })
 

@@ -44,7 +44,10 @@ export function runTokenwatch(args: readonly string[], options: { env?: Record<s
 }
 
 /** stdout, stderr and exit code of a command that ends by itself. */
-export async function runToEnd(args: readonly string[], options: { env?: Record<string, string>; cwd?: string; stdin?: string } = {}): Promise<{ code: number; stdout: string; stderr: string }> {
+export async function runToEnd(
+  args: readonly string[],
+  options: { env?: Record<string, string>; cwd?: string; stdin?: string } = {},
+): Promise<{ code: number; stdout: string; stderr: string }> {
   const child = spawn(process.execPath, [new URL('../../bin/tokenwatch.js', import.meta.url).pathname, ...args], {
     env: { ...process.env, ...options.env },
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),

@@ -9,7 +9,11 @@ mkdirSync('.cache', { recursive: true })
 rmSync(SKIPS, { recursive: true, force: true })
 rmSync(RESULTS, { force: true })
 
-const vitest = spawnSync(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${RESULTS}`, ...process.argv.slice(2)], { stdio: 'inherit' })
+const vitest = spawnSync(
+  process.execPath,
+  ['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${RESULTS}`, ...process.argv.slice(2)],
+  { stdio: 'inherit' },
+)
 
 for (const line of skipReasons()) console.log(`\n*** NOT RUN: ${line}`)
 const totals = readTotals()

@@ -9,6 +9,7 @@ import { containerKinds } from './container.ts'
 import { follow } from './follow.ts'
 import type { FileCheckpoint } from './identity.ts'
 import { openFile, readInput, readOnce } from './read.ts'
+import { standardInput } from './stdin.ts'
 
 const config = z.strictObject({
   paths: z.array(z.string().min(1)).min(1).describe('files or patterns (logs/*.jsonl); - is standard input. Relative to the folder of the config'),
@@ -41,7 +42,7 @@ function fileSource(path: string, options: FileConfig, { clock, log }: SourceCon
     read: (after, signal) => {
       // What was stored is what `next` was: our own value, JSON there and back.
       const checkpoint = after as FileCheckpoint | undefined
-      if (path === '-') return readInput(process.stdin, { container: options.container, log }, signal)
+      if (path === '-') return readInput(standardInput(), { container: options.container, log }, signal)
       return options.follow
         ? follow(path, checkpoint, { container: options.container, log, clock, poll_ms: options.poll }, signal)
         : readOnce(path, checkpoint, { container: options.container, log }, signal)
