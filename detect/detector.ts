@@ -42,4 +42,6 @@ export interface DetectorSpec<T extends TopicName, S, C> extends PluginSpec<C> {
   /** Snapshot of a state; decode(encode(s)) behaves like s. */
   encode(state: S): Uint8Array
   decode(bytes: Uint8Array): S
+  /** A key without events for this many ms of event time is forgotten. Absent: six weeks. */
+  forget_after_ms?(key: string): number
 }

@@ -1,6 +1,6 @@
 /** The registry of detectors. A new one: a folder under detectors/, one line here and one in config.ts. */
 import type { ConfiguredFold, Fold } from '../stream/fold.ts'
-import type { RunnerOptions } from '../stream/runner.ts'
+import type { RunnerOptions } from '../stream/options.ts'
 import type { DetectorsConfig } from './config.ts'
 import { geography } from './detectors/geography/index.ts'
 import { invalidRequestBurst } from './detectors/invalid-request-burst/index.ts'

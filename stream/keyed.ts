@@ -189,6 +189,22 @@ export class KeyedFolds {
   }
 }
 
+/** Oldest keys leave memory until a fifth of `limit` is free again; the snapshot that was just written has them all. Gives resident keys per fold. */
+export function evictOldest(folds: KeyedFolds, limit: number): number[] {
+  const resident: Keyed[] = []
+  for (const run of folds.runs.values()) for (const keyed of keysInRun(run)) if (!keyed.evicted) resident.push(keyed)
+  const excess = resident.length > limit ? resident.length - Math.floor(limit * 0.8) : 0
+  if (excess > 0) resident.sort((a, b) => a.last_event_time - b.last_event_time)
+  for (const keyed of resident.slice(0, excess)) {
+    if (keyed.dirty || !keyed.persisted) continue
+    keyed.state = undefined
+    keyed.bytes = undefined
+    keyed.evicted = true
+    folds.evicted++
+  }
+  return folds.folds.map((_, index) => resident.filter((keyed) => keyed.fold === index && !keyed.evicted).length)
+}
+
 export function* keysInRun(run: Run): Generator<Keyed> {
   for (const keys of run.keys) yield* keys.values()
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { type EmbeddedBus, openEmbeddedBus } from '../bus/embedded.ts'
 import { systemClock } from '../runtime/clock.ts'
-import { silentLogger } from '../runtime/log.ts'
+import { createLogger, type Logger, silentLogger } from '../runtime/log.ts'
 import { seededRandom } from '../runtime/random.ts'
 import type { Finding } from '../schemas/findings.ts'
 import type { Progress } from '../schemas/progress.ts'
@@ -12,7 +12,8 @@ import type { UsageEvent } from '../schemas/usage.ts'
 import { cloudPlace, EXPENSIVE, usage } from '../test/eval/scenario.ts'
 import { countingFold } from '../test/support/counting-fold.ts'
 import { createMemoryState, type MemoryState } from '../test/support/memory-state.ts'
-import { RUNS_SCOPE, type RunMark, type RunnerOptions, runDetectors } from './runner.ts'
+import type { RunnerOptions } from './options.ts'
+import { RUNS_SCOPE, type RunMark, runDetectors } from './runner.ts'
 import { SNAPSHOT_SCOPE } from './snapshot.ts'
 
 const T = Date.UTC(2026, 8, 7)
@@ -33,9 +34,9 @@ function openBus(): EmbeddedBus {
   return bus
 }
 
-function start(bus: EmbeddedBus, state: MemoryState, options: Partial<RunnerOptions> = {}) {
+function start(bus: EmbeddedBus, state: MemoryState, options: Partial<RunnerOptions> = {}, log: Logger = silentLogger) {
   const controller = new AbortController()
-  const parts = { bus, state, detectors: [{ spec: countingFold, config: {} }], clock: systemClock, log: silentLogger, options: { lateness: 0, ...options } }
+  const parts = { bus, state, detectors: [{ spec: countingFold, config: {} }], clock: systemClock, log, options: { lateness: 0, ...options } }
   const running = runDetectors(parts, controller.signal)
   return async () => {
     controller.abort()
@@ -231,6 +232,17 @@ describe('keyed runner on the embedded bus', () => {
       contents.set(`${finding_id} ${revision}`, evidence)
     }
     await second()
+  })
+
+  it('says loudly that it owns only a part', async () => {
+    const bus = openBus()
+    const said: string[] = []
+    const log = createLogger({ level: 'error', write: (line) => void said.push(line) })
+    const stopFirst = start(bus, createMemoryState(), {}, log)
+    const stopSecond = start(bus, createMemoryState(), {}, log)
+    await until('the complaint', () => Promise.resolve(said.some((line) => line.includes('run exactly one process with the role detect'))))
+    await stopFirst()
+    await stopSecond()
   })
 
   it('evicts idle keys to the snapshot and brings them back', async () => {

@@ -15,37 +15,12 @@ import type { Progress } from '../schemas/progress.ts'
 import type { TopicName } from '../schemas/topics.ts'
 import type { StateStore } from '../store/store.ts'
 import type { ConfiguredFold, EventTopic } from './fold.ts'
-import { type Emitted, type Keyed, KeyedFolds, keysInRun, type Run } from './keyed.ts'
+import { type Emitted, type Keyed, evictOldest, KeyedFolds, keysInRun, type Run } from './keyed.ts'
 import { runnerMetrics } from './metrics.ts'
+import { type RunnerOptions, runnerDefaults } from './options.ts'
 import { Outbox } from './outbox.ts'
 import { RecentIds, runSalt, shortId } from './recent-ids.ts'
 import { keyName, loadSnapshot, type PendingProgress, reloadKey, saveSnapshot } from './snapshot.ts'
-
-export interface RunnerOptions {
-  /** Consumer group. */
-  group: string
-  /** Milliseconds that the watermark stays behind what the collectors have scanned. */
-  lateness: number
-  snapshot_interval: number
-  /** A live stream without progress for this long (wall) no longer holds the watermark. */
-  silent_after: number
-  /** Findings whose last event is older than this (wall) are `backfill`. */
-  backfill_after: number
-  /** Keys with a decoded state in memory; more are evicted to the snapshot. */
-  max_resident_keys: number
-  /** A run without events or progress for this long (wall) is dropped: its collector died. */
-  abandon_run_after: number
-}
-
-export const runnerDefaults: RunnerOptions = {
-  group: 'detect',
-  lateness: 120_000,
-  snapshot_interval: 120_000,
-  silent_after: 300_000,
-  backfill_after: 3_600_000,
-  max_resident_keys: 50_000,
-  abandon_run_after: 86_400_000,
-}
 
 /** StateStore scope: key run_id, value a RunMark as JSON, written when every detector has seen the whole run. */
 export const RUNS_SCOPE = 'detect-runs'
@@ -356,31 +331,9 @@ class Runner {
     this.#dirtyIds.clear()
     this.#changed = false
     this.#snapshot_at = clock.now()
-    this.#evict()
+    const resident = evictOldest(this.#folds, this.options.max_resident_keys)
+    this.#parts.detectors.forEach(({ spec }, index) => runnerMetrics.keys.set({ detector: spec.id }, resident[index] ?? 0))
     runnerMetrics.snapshot.observe((monotonicMs() - started) / 1000)
-  }
-
-  /** Oldest keys first leave memory; the snapshot that was just written has them all. */
-  #evict(): void {
-    const resident: Keyed[] = []
-    const counts = this.#parts.detectors.map(() => 0)
-    for (const run of this.#folds.runs.values()) {
-      for (const keyed of keysInRun(run)) {
-        if (keyed.evicted) continue
-        resident.push(keyed)
-        counts[keyed.fold] = (counts[keyed.fold] ?? 0) + 1
-      }
-    }
-    this.#parts.detectors.forEach(({ spec }, index) => runnerMetrics.keys.set({ detector: spec.id }, counts[index] ?? 0))
-    if (resident.length <= this.options.max_resident_keys) return
-    resident.sort((a, b) => a.last_event_time - b.last_event_time)
-    for (const keyed of resident.slice(0, resident.length - Math.floor(this.options.max_resident_keys * 0.8))) {
-      if (keyed.dirty || !keyed.persisted) continue
-      keyed.state = undefined
-      keyed.bytes = undefined
-      keyed.evicted = true
-      this.#folds.evicted++
-    }
   }
 
   #reload(run: Run, keyed: Keyed): Promise<void> {

@@ -9,7 +9,7 @@ import { BUCKET_MS, BurstState } from './state.ts'
 const ADDRESS_MEMORY_MS = 2 * 86_400_000
 const KEY_MEMORY_MS = 42 * 86_400_000
 
-export const invalidRequestBurst: DetectorSpec<'usage.v1' | 'secret-access.v1', BurstState, InvalidRequestBurstConfig> & { forget_after_ms(key: string): number } = {
+export const invalidRequestBurst: DetectorSpec<'usage.v1' | 'secret-access.v1', BurstState, InvalidRequestBurstConfig> = {
   id: 'invalid-request-burst',
   summary: 'Bursts of refused requests of a key, an address or an actor: somebody trying doors, or one mistake repeated',
   config: invalidRequestBurstConfig,
