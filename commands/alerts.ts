@@ -58,8 +58,8 @@ const show = (): Command =>
         const alert = await showAlert(bus, id)
         print(options, alert, () =>
           [
-            `${alert.title}`,
-            `${alert.summary}`,
+            alert.title,
+            alert.summary,
             '',
             ...Object.entries({
               id: alert.alert_id,

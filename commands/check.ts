@@ -72,8 +72,12 @@ async function probe(context: Context): Promise<Check[]> {
     }),
     await attempt(`store (${config.store.kind})`, async () => {
       const store = await openStore(config.store, context)
-      await store.ping(signal).finally(() => store.close())
-      return 'answers'
+      try {
+        await store.ping(signal)
+        return 'answers'
+      } finally {
+        await store.close()
+      }
     }),
   ]
   await bus.close()

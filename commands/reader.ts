@@ -2,6 +2,7 @@
  * Reading the store from a command. Embedded stores have one owner process: while it lives its HTTP API answers, else the
  * command opens the directory itself. A ClickHouse server is asked directly.
  */
+import { claimInput } from '../ingest/sources/file/stdin.ts'
 import { TransientError, UsageError } from '../runtime/errors.ts'
 import { openStore } from '../store/index.ts'
 import { readRunFile } from '../store/owner.ts'
@@ -25,6 +26,7 @@ export async function openReader(context: Context): Promise<Reader> {
 }
 
 async function localReader({ config, data_dir, clock, log }: Context): Promise<Reader> {
+  claimInput(false)
   const store = await openStore(config.store, { data_dir, clock, log, signal: AbortSignal.timeout(WAIT_FOR_STORE_MS) })
   return { ...storeReader(store), close: () => store.close() }
 }

@@ -1,6 +1,7 @@
 /** Bus and store of a config, opened and made ready: topics, migrations, prices, owners. */
 import type { Bus } from '../bus/bus.ts'
 import { createBus } from '../bus/index.ts'
+import { claimInput } from '../ingest/sources/file/stdin.ts'
 import { loadAttribution, readAttribution } from '../ledger/attribution.ts'
 import { loadPrices } from '../ledger/prices.ts'
 import { loadPriceBook, type PriceBook } from '../pricing/price-book.ts'
@@ -21,6 +22,7 @@ export interface System {
 
 /** Waits for a bus or a store that is away and says so once; rejects at once when another process owns the embedded directory. */
 export async function openSystem(context: Context, signal: AbortSignal): Promise<System> {
+  claimInput(false)
   const { config, clock, log } = context
   const { book, attribution } = readBooks(context)
   const bus = createBus(config.bus, context)

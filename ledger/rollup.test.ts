@@ -83,7 +83,7 @@ const sumPico = (events: readonly UsageEvent[], priced: PriceBook): Record<strin
     const rating = rate.rate(event)
     day.cost += rating.cost_pico ?? 0n
     day.list += rating.list_cost_pico ?? 0n
-    if (rating.cost_pico === null && !rating.unpriced) day.unmetered += 1
+    if (rating.cost_pico === null && !rating.unpriced && event.outcome === 'success') day.unmetered += 1
     days.set(key, day)
   }
   return Object.fromEntries([...days].sort(byKey).map(([key, { cost, list, unmetered }]) => [key, { cost: picoToUsd(cost), list: picoToUsd(list), unmetered }]))

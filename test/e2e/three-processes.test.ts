@@ -89,7 +89,7 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
         bus: { kind: 'kafka', brokers, topics: { prefix: `t${process.pid}.`, replication: 1, min_insync_replicas: 1 }, session_timeout: '6s' },
         store: { kind: 'clickhouse', url: front.url },
         sources: [{ id: 'app', kind: 'file', paths: [log_file], follow: true }],
-        detectors: { snapshot_interval: '2s', lateness: '5s' },
+        detectors: { snapshot_interval: '2s' },
         alerts: {
           sinks: { mail: { kind: 'email', host: '127.0.0.1', port: smtp.port, tls: 'none', from: 'tokenwatch@example.com', to: ['soc@example.com'] } },
           delivery: { retries: ['1s', '2s', '5s'] },

@@ -5,6 +5,7 @@
 import { usdToPico } from '../../../pricing/money.ts'
 import type { SecretAccessEvent } from '../../../schemas/secret-access.ts'
 import type { UsageEvent } from '../../../schemas/usage.ts'
+import { nextWake } from '../../wake.ts'
 
 export const BUCKET_MS = 900_000
 export const LAG = 2
@@ -92,10 +93,8 @@ export class GeographyState {
     }
   }
 
-  get wake_at(): number | undefined {
-    let first = Infinity
-    for (const start of this.open.keys()) first = Math.min(first, start)
-    return first === Infinity ? undefined : first + BUCKET_MS
+  wakeAfter(now: number): number | undefined {
+    return nextWake(this.open.keys(), now, BUCKET_MS, LAG)
   }
 
   encode(): Uint8Array {

@@ -39,11 +39,17 @@ function onEvent(state: BurstState, event: Event, key: string, now: number, conf
   const verdict = judge(state, key, bucket, now, config, null)
   // A plain mistake is told at the close, when it is sure that nothing worse came after it.
   const finding = verdict?.hostile ? tell(key, bucket, verdict, false) : undefined
-  return withWake(state, finding ? [finding] : [])
+  return withWake(state, now, finding ? [finding] : [])
 }
 
 function onTick(state: BurstState, tick: number, key: string, config: InvalidRequestBurstConfig): Step<BurstState> {
   const findings: DetectedFinding[] = []
+  for (const [start, bucket] of state.open) {
+    if (start + BUCKET_MS <= tick) continue
+    const verdict = judge(state, key, bucket, tick, config, null)
+    const finding = verdict?.hostile ? tell(key, bucket, verdict, false) : undefined
+    if (finding) findings.push(finding)
+  }
   state.close(tick, (bucket) => {
     const before = state.pending.filter(({ start }) => start > bucket.start - 6 * BUCKET_MS).reduce((sum, { errors }) => sum + errors, 0)
     const { invalid, limit, quota, server } = bucket.errors
@@ -52,10 +58,10 @@ function onTick(state: BurstState, tick: number, key: string, config: InvalidReq
     if (finding) findings.push(finding)
     return verdict?.hostile ?? false
   })
-  return withWake(state, findings)
+  return withWake(state, tick, findings)
 }
 
-const withWake = (state: BurstState, findings: DetectedFinding[]): Step<BurstState> => {
-  const { wake_at } = state
+const withWake = (state: BurstState, now: number, findings: DetectedFinding[]): Step<BurstState> => {
+  const wake_at = state.wakeAfter(now)
   return wake_at === undefined ? { state, findings } : { state, findings, wake_at }
 }

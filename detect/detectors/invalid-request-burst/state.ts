@@ -3,6 +3,7 @@
  * came from. A bucket is judged by what was closed LAG buckets before it, so the order of arrival within that time does not
  * change the verdict.
  */
+import { nextWake } from '../../wake.ts'
 import type { Attempt } from './attempt.ts'
 
 export const BUCKET_MS = 600_000
@@ -115,10 +116,8 @@ export class BurstState {
     }
   }
 
-  get wake_at(): number | undefined {
-    let first = Infinity
-    for (const start of this.open.keys()) first = Math.min(first, start)
-    return first === Infinity ? undefined : first + BUCKET_MS
+  wakeAfter(now: number): number | undefined {
+    return nextWake(this.open.keys(), now, BUCKET_MS, LAG)
   }
 
   encode(): Uint8Array {

@@ -1,7 +1,7 @@
 /** token-spike: a key spends, uses or asks far more than it ever does at this hour. Method, bounds and measurements: README.md. */
 import type { UsageEvent } from '../../../schemas/usage.ts'
 import type { DetectedFinding, DetectorInput, DetectorSpec, Step } from '../../detector.ts'
-import { startOf } from './bucket.ts'
+import { BUCKET_MS, startOf } from './bucket.ts'
 import { type TokenSpikeConfig, tokenSpikeConfig } from './config.ts'
 import { ATTACK, judge, tell } from './judge.ts'
 import { SpikeState } from './state.ts'
@@ -29,22 +29,31 @@ function onEvent(state: SpikeState, { event }: Extract<DetectorInput<'usage.v1'>
   state.catchUp(startOf(event.event_time), now)
   const verdict = judge(state, entity, bucket, config)
   const finding = verdict && tell(state, entity, bucket, verdict, false)
-  return withWake(state, finding ? [finding] : [])
+  return withWake(state, now, finding ? [finding] : [])
 }
 
 function onTick(state: SpikeState, tick: number, config: TokenSpikeConfig): Step<SpikeState> {
   const findings: DetectedFinding[] = []
+  for (const [start, buckets] of state.open) {
+    if (start + BUCKET_MS <= tick) continue
+    state.catchUp(start, tick)
+    for (const [entity, bucket] of buckets) {
+      const verdict = judge(state, entity, bucket, config)
+      const finding = verdict && tell(state, entity, bucket, verdict, false)
+      if (finding) findings.push(finding)
+    }
+  }
   state.close(tick, (entity, bucket) => {
     const verdict = judge(state, entity, bucket, config)
     const finding = verdict && tell(state, entity, bucket, verdict, true)
     if (finding) findings.push(finding)
     return verdict !== undefined
   })
-  return withWake(state, findings)
+  return withWake(state, tick, findings)
 }
 
-const withWake = (state: SpikeState, findings: DetectedFinding[]): Step<SpikeState> => {
-  const { wake_at } = state
+const withWake = (state: SpikeState, now: number, findings: DetectedFinding[]): Step<SpikeState> => {
+  const wake_at = state.wakeAfter(now)
   return wake_at === undefined ? { state, findings } : { state, findings, wake_at }
 }
 

@@ -1,5 +1,6 @@
 /** State of one entity: a key with its own profile, or the pool of a team that judges the keys that are too young for one. */
 import type { UsageEvent } from '../../../schemas/usage.ts'
+import { nextWake } from '../../wake.ts'
 import { addTo, BUCKET_MS, type Bucket, bucketFromJSON, bucketToJSON, newBucket, sizesOf, startOf } from './bucket.ts'
 import { LAG, Profile } from './profile.ts'
 
@@ -73,10 +74,8 @@ export class SpikeState {
     while (this.members.size > MEMBERS) this.members.delete(this.members.keys().next().value ?? '')
   }
 
-  get wake_at(): number | undefined {
-    let first = Infinity
-    for (const start of this.open.keys()) first = Math.min(first, start)
-    return first === Infinity ? undefined : first + BUCKET_MS
+  wakeAfter(now: number): number | undefined {
+    return nextWake(this.open.keys(), now, BUCKET_MS, LAG)
   }
 
   encode(): Uint8Array {
