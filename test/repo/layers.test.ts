@@ -27,7 +27,7 @@ MAY_IMPORT['scripts'] = [...everyRoom, 'config.ts', 'commands']
 const SOLE_IMPORTER: Record<string, (file: string) => boolean> = {
   kafkajs: (file) => file.startsWith('bus/kafka'),
   '@clickhouse/client': (file) => file === 'store/clickhouse.ts',
-  chdb: (file) => file === 'store/embedded.ts',
+  chdb: (file) => file.startsWith('store/embedded'),
   'node:sqlite': (file) => file.startsWith('bus/embedded'),
   nodemailer: (file) => file.startsWith('alert/sinks/email/'),
 }
