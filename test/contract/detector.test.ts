@@ -31,6 +31,11 @@ describe('all detectors together', () => {
     expect((await replay(all, arrivals(quiet))).told).toEqual([])
   })
 
+  it('say nothing in a quiet month that arrives as one backlog, before event time is known', { timeout: 120_000 }, async () => {
+    const quiet = quietMonth({ seed: 2, keys: 8 })
+    expect((await replay(all, arrivals(quiet), { lag: 40 * 86_400_000, every: 7 * 86_400_000 })).told).toEqual([])
+  })
+
   const families: [DetectorId, number, number][] = [
     ['token-spike', 10, 100],
     ['invalid-request-burst', 60, 1],

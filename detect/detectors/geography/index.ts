@@ -2,7 +2,7 @@
 import type { DetectedFinding, DetectorSpec, Step } from '../../detector.ts'
 import { type GeographyConfig, geographyConfig } from './config.ts'
 import { ATTACK, judge, tell } from './judge.ts'
-import { BUCKET_MS, GeographyState } from './state.ts'
+import { GeographyState } from './state.ts'
 
 export const geography: DetectorSpec<'usage.v1' | 'secret-access.v1', GeographyState, GeographyConfig> = {
   id: 'geography',
@@ -26,16 +26,17 @@ export const geography: DetectorSpec<'usage.v1' | 'secret-access.v1', GeographyS
       if (finding) findings.push(finding)
     } else {
       const here = state
-      for (const [start, bucket] of here.open) {
-        const finding = start + BUCKET_MS > input.tick ? tell(here, key, bucket, judge(here, key, bucket, input.tick, config), false) : undefined
-        if (finding) findings.push(finding)
-      }
       here.close(input.tick, (bucket) => {
         const strange = judge(here, key, bucket, input.tick, config)
         const finding = tell(here, key, bucket, strange, true)
         if (finding) findings.push(finding)
         return new Set(strange.map(({ name }) => name))
       })
+      // What is still open may have waited for its past to be closed.
+      for (const [, bucket] of here.ready(input.tick)) {
+        const finding = tell(here, key, bucket, judge(here, key, bucket, input.tick, config), false)
+        if (finding) findings.push(finding)
+      }
     }
     const wake_at = state.wakeAfter('event' in input ? now : input.tick)
     return wake_at === undefined ? { state, findings } : { state, findings, wake_at }

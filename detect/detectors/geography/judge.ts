@@ -4,7 +4,8 @@ import { picoToUsd } from '../../../pricing/money.ts'
 import type { Severity } from '../../../schemas/scalars.ts'
 import type { DetectedFinding } from '../../detector.ts'
 import { formatDuration } from '../../duration-text.ts'
-import { perMinute, shortUsd } from '../../money.ts'
+import { perMinute } from '../../money.ts'
+import { counted, dollars, subjectOf } from '../../sentence.ts'
 import type { GeographyConfig } from './config.ts'
 import { BUCKET_MS, type Bucket, type GeographyState, LAG, type Place, type Seen } from './state.ts'
 
@@ -70,7 +71,7 @@ export function tell(state: GeographyState, key: string, bucket: Bucket, strange
     severity: severityOf(worst, key),
     reason,
     title: titles[reason],
-    summary: summaryOf(state, key, worst, spent, burn),
+    summary: summaryOf(state, key, bucket.owner.service, worst, spent, burn),
     attack: key.startsWith('actor:') ? ['T1078.004', 'T1555.006'] : ['T1078.004', 'AML.T0012'],
     ...bucket.owner,
     spend_usd_per_minute: spent > 0n ? picoToUsd(burn) : null,
@@ -115,13 +116,13 @@ function severityOf({ allowed, new_country, new_asn, beside }: Strange, key: str
   return key.startsWith('actor:') ? 'high' : 'medium'
 }
 
-function summaryOf(state: GeographyState, key: string, { seen, beside, allowed }: Strange, spent: bigint, burn: bigint): string {
+function summaryOf(state: GeographyState, key: string, service: string | null, { seen, beside, allowed }: Strange, spent: bigint, burn: bigint): string {
   const place = `${seen.as_name ?? `AS${seen.asn}`} (${seen.country})`
   const home = usual(state)[0]
   const before = home ? `; in ${formatDuration(Math.max(DAY_MS, state.days * DAY_MS))} it was nearly always AS${home.asn} (${home.country})` : ''
-  const money = spent > 0n ? `, ${shortUsd(spent)} USD spent there (${shortUsd(burn)} USD a minute)` : ''
+  const money = spent > 0n ? `, ${dollars(spent)} spent there (${dollars(burn)} a minute)` : ''
   const also = beside ? `, while ${beside.as_name ?? `AS${beside.asn}`} went on using it` : ''
-  return `${key} was used ${seen.calls} times from ${place}${also}${money}${before}${allowed ? '; the place is on the allow-list' : ''}.`
+  return `${subjectOf(key, service)} was used ${counted(seen.calls, 'time')} from ${place}${also}${money}${before}${allowed ? '; the place is on the allow-list' : ''}.`
 }
 
 function noteOf(state: GeographyState, bucket: Bucket): string {

@@ -5,7 +5,7 @@
 import { usdToPico } from '../../../pricing/money.ts'
 import type { SecretAccessEvent } from '../../../schemas/secret-access.ts'
 import type { UsageEvent } from '../../../schemas/usage.ts'
-import { nextWake } from '../../wake.ts'
+import { OpenBuckets } from '../../open-buckets.ts'
 
 export const BUCKET_MS = 900_000
 export const LAG = 2
@@ -50,7 +50,7 @@ export interface Bucket {
 }
 
 export class GeographyState {
-  open = new Map<number, Bucket>()
+  open = new OpenBuckets<Bucket>()
   home = new Map<string, Place>()
   /** Places that were reported, by when. */
   suspects = new Map<string, number>()
@@ -82,11 +82,13 @@ export class GeographyState {
     return false
   }
 
+  /** Open buckets whose past is closed at `now`: only they can be judged. */
+  ready(now: number): [number, Bucket][] {
+    return this.open.until(now + (LAG - 1) * BUCKET_MS)
+  }
+
   close(now: number, judge: (bucket: Bucket) => ReadonlySet<string>): void {
-    const due = [...this.open.keys()].filter((start) => start + BUCKET_MS <= now).sort((a, b) => a - b)
-    for (const start of due) {
-      const bucket = this.open.get(start)
-      if (bucket === undefined) continue
+    for (const [start, bucket] of this.open.until(now - BUCKET_MS)) {
       const strange = judge(bucket)
       this.open.delete(start)
       this.#learn(bucket, strange)
@@ -94,7 +96,7 @@ export class GeographyState {
   }
 
   wakeAfter(now: number): number | undefined {
-    return nextWake(this.open.keys(), now, BUCKET_MS, LAG)
+    return this.open.wakeAfter(now, BUCKET_MS, LAG)
   }
 
   encode(): Uint8Array {
@@ -113,7 +115,7 @@ export class GeographyState {
       home: [string, Place][]
       suspects: [string, number][]
     }
-    return Object.assign(new GeographyState(), raw, { open: new Map(raw.open), home: new Map(raw.home), suspects: new Map(raw.suspects) })
+    return Object.assign(new GeographyState(), raw, { open: new OpenBuckets(raw.open), home: new Map(raw.home), suspects: new Map(raw.suspects) })
   }
 
   #learn(bucket: Bucket, strange: ReadonlySet<string>): void {

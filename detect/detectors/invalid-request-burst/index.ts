@@ -44,12 +44,6 @@ function onEvent(state: BurstState, event: Event, key: string, now: number, conf
 
 function onTick(state: BurstState, tick: number, key: string, config: InvalidRequestBurstConfig): Step<BurstState> {
   const findings: DetectedFinding[] = []
-  for (const [start, bucket] of state.open) {
-    if (start + BUCKET_MS <= tick) continue
-    const verdict = judge(state, key, bucket, tick, config, null)
-    const finding = verdict?.hostile ? tell(key, bucket, verdict, false) : undefined
-    if (finding) findings.push(finding)
-  }
   state.close(tick, (bucket) => {
     const before = state.pending.filter(({ start }) => start > bucket.start - 6 * BUCKET_MS).reduce((sum, { errors }) => sum + errors, 0)
     const { invalid, limit, quota, server } = bucket.errors
@@ -58,6 +52,12 @@ function onTick(state: BurstState, tick: number, key: string, config: InvalidReq
     if (finding) findings.push(finding)
     return verdict?.hostile ?? false
   })
+  // What is still open may have waited for its past to be closed.
+  for (const [, bucket] of state.ready(tick)) {
+    const verdict = judge(state, key, bucket, tick, config, null)
+    const finding = verdict?.hostile ? tell(key, bucket, verdict, false) : undefined
+    if (finding) findings.push(finding)
+  }
   return withWake(state, tick, findings)
 }
 

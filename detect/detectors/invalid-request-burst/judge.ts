@@ -4,6 +4,7 @@ import type { Severity } from '../../../schemas/scalars.ts'
 import type { DetectedFinding } from '../../detector.ts'
 import { formatDuration } from '../../duration-text.ts'
 import { perMinute } from '../../money.ts'
+import { subjectOf } from '../../sentence.ts'
 import { gammaPoissonTail } from '../../statistics/tails.ts'
 import type { InvalidRequestBurstConfig } from './config.ts'
 import { type Base, BUCKET_MS, type Bucket, type BurstState, LAG, type PlaceUse } from './state.ts'
@@ -153,12 +154,13 @@ function attackOf(reason: Reason): string[] {
 function summaryOf(key: string, bucket: Bucket, { reason, errors, fresh, success_after, hostile }: Verdict): string {
   const span = formatDuration(Math.max(1000, bucket.last - bucket.first))
   const top = [...bucket.codes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'errors'
-  if (!hostile) return `${key}: ${errors} of ${bucket.requests} requests failed in ${span}, nearly all ${top}; one mistake repeated, nothing points to abuse.`
+  const subject = subjectOf(key, bucket.owner.service)
+  if (!hostile) return `${subject}: ${errors} of ${bucket.requests} requests failed in ${span}, nearly all ${top}; one mistake repeated, nothing points to abuse.`
   const network = fresh[0] ? ` from ${fresh[0][1].as_name ?? fresh[0][0]}, new to this key` : ''
   const what = reason === 'key-enumeration' ? `over ${bucket.keys.length} keys` : `over ${bucket.targets.length} distinct targets`
   const then = success_after ? `; then a call to ${success_after.model} succeeded` : ''
   const noun = reason === 'denied-secret-search' ? 'denied reads' : 'failed requests'
-  return `${key}: ${errors} ${noun} in ${span} ${what}${network}${then}.`
+  return `${subject}: ${errors} ${noun} in ${span} ${what}${network}${then}.`
 }
 
 function evidenceOf(bucket: Bucket, { tail, errors, fresh, success_after, base, hostile }: Verdict): DetectedFinding['evidence'] {

@@ -3,7 +3,7 @@
  * came from. A bucket is judged by what was closed LAG buckets before it, so the order of arrival within that time does not
  * change the verdict.
  */
-import { nextWake } from '../../wake.ts'
+import { OpenBuckets } from '../../open-buckets.ts'
 import type { Attempt } from './attempt.ts'
 
 export const BUCKET_MS = 600_000
@@ -57,7 +57,7 @@ interface Known {
 }
 
 export class BurstState {
-  open = new Map<number, Bucket>()
+  open = new OpenBuckets<Bucket>()
   base: Base = { errors: 0, buckets: 0 }
   /** Closed, but too young to judge others by. */
   pending: { start: number; errors: number }[] = []
@@ -90,12 +90,14 @@ export class BurstState {
     return seen !== undefined && seen.since <= start - LAG * BUCKET_MS
   }
 
+  /** Open buckets whose past is closed at `now`: only they can be judged. */
+  ready(now: number): [number, Bucket][] {
+    return this.open.until(now + (LAG - 1) * BUCKET_MS)
+  }
+
   /** Closes what ends at or before `now`, oldest first; `judge` says whether the bucket looked hostile (its places stay unknown then). */
   close(now: number, judge: (bucket: Bucket) => boolean): void {
-    const due = [...this.open.keys()].filter((start) => start + BUCKET_MS <= now).sort((a, b) => a - b)
-    for (const start of due) {
-      const bucket = this.open.get(start)
-      if (bucket === undefined) continue
+    for (const [start, bucket] of this.open.until(now - BUCKET_MS)) {
       const hostile = judge(bucket)
       this.open.delete(start)
       this.since ??= start
@@ -117,7 +119,7 @@ export class BurstState {
   }
 
   wakeAfter(now: number): number | undefined {
-    return nextWake(this.open.keys(), now, BUCKET_MS, LAG)
+    return this.open.wakeAfter(now, BUCKET_MS, LAG)
   }
 
   encode(): Uint8Array {
@@ -135,7 +137,7 @@ export class BurstState {
       since: number | null
     }
     const { base, pending, since } = raw
-    return Object.assign(new BurstState(), { base, pending, since, open: new Map(raw.open), addresses: new Map(raw.addresses), asns: new Map(raw.asns) })
+    return Object.assign(new BurstState(), { base, pending, since, open: new OpenBuckets(raw.open), addresses: new Map(raw.addresses), asns: new Map(raw.asns) })
   }
 }
 

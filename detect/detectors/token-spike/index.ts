@@ -1,7 +1,7 @@
 /** token-spike: a key spends, uses or asks far more than it ever does at this hour. Method, bounds and measurements: README.md. */
 import type { UsageEvent } from '../../../schemas/usage.ts'
 import type { DetectedFinding, DetectorInput, DetectorSpec, Step } from '../../detector.ts'
-import { BUCKET_MS, startOf } from './bucket.ts'
+import { type Bucket, startOf } from './bucket.ts'
 import { type TokenSpikeConfig, tokenSpikeConfig } from './config.ts'
 import { ATTACK, judge, tell } from './judge.ts'
 import { SpikeState } from './state.ts'
@@ -34,21 +34,18 @@ function onEvent(state: SpikeState, { event }: Extract<DetectorInput<'usage.v1'>
 
 function onTick(state: SpikeState, tick: number, config: TokenSpikeConfig): Step<SpikeState> {
   const findings: DetectedFinding[] = []
-  for (const [start, buckets] of state.open) {
-    if (start + BUCKET_MS <= tick) continue
-    state.catchUp(start, tick)
-    for (const [entity, bucket] of buckets) {
-      const verdict = judge(state, entity, bucket, config)
-      const finding = verdict && tell(state, entity, bucket, verdict, false)
-      if (finding) findings.push(finding)
-    }
-  }
-  state.close(tick, (entity, bucket) => {
+  const look = (entity: string, bucket: Bucket, closing: boolean): boolean => {
     const verdict = judge(state, entity, bucket, config)
-    const finding = verdict && tell(state, entity, bucket, verdict, true)
+    const finding = verdict && tell(state, entity, bucket, verdict, closing)
     if (finding) findings.push(finding)
     return verdict !== undefined
-  })
+  }
+  state.close(tick, (entity, bucket) => look(entity, bucket, true))
+  // Only then: what is still open must not be judged by a past that this tick has yet to close.
+  for (const [start, buckets] of state.ready(tick)) {
+    state.catchUp(start, tick)
+    for (const [entity, bucket] of buckets) look(entity, bucket, false)
+  }
   return withWake(state, tick, findings)
 }
 

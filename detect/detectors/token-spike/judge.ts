@@ -4,7 +4,8 @@ import { picoToUsd, usdToPico } from '../../../pricing/money.ts'
 import type { Evidence } from '../../../schemas/findings.ts'
 import type { Severity } from '../../../schemas/scalars.ts'
 import type { DetectedFinding } from '../../detector.ts'
-import { microOf, perMinute, shortUsd } from '../../money.ts'
+import { microOf, perMinute } from '../../money.ts'
+import { counted, dollars, subjectOf } from '../../sentence.ts'
 import { BUCKET_MS, type Bucket, sizesOf } from './bucket.ts'
 import type { TokenSpikeConfig } from './config.ts'
 import type { Bounds } from './profile.ts'
@@ -109,11 +110,10 @@ const titleOf = (verdict: Verdict): string => titles[verdict.reason]
 function summaryOf(entity: string, bucket: Bucket, { reason, bounds }: Verdict, burn: bigint, closing: boolean): string {
   const span = formatDuration(closing ? BUCKET_MS : Math.max(1000, bucket.last - bucket.first))
   const top = [...bucket.models].sort(([, a], [, b]) => b.tokens - a.tokens)[0]?.[0] ?? 'unknown'
-  const seen = bucket.pico > 0n ? `${shortUsd(bucket.pico)} USD (${shortUsd(burn)} USD a minute)` : `${bucket.tokens} tokens`
-  const used = `${entity} used ${seen} in ${span}, ${bucket.requests} requests, mostly ${top}`
+  const seen = bucket.pico > 0n ? `${dollars(bucket.pico)} (${dollars(burn)} a minute)` : `${bucket.tokens} tokens`
+  const used = `${subjectOf(entity, bucket.owner.service)} used ${seen} in ${span}, ${counted(bucket.requests, 'request')}, mostly ${top}`
   if (bounds === null) return `${used}; it is too new for a baseline, and no new key may spend that much.`
-  const usual =
-    bucket.pico > 0n ? `${shortUsd(BigInt(Math.round(Math.max(0, bounds.expected.cost))) * 1_000_000n)} USD` : `${Math.round(Math.max(0, bounds.expected.tokens))} tokens`
+  const usual = bucket.pico > 0n ? dollars(BigInt(Math.round(Math.max(0, bounds.expected.cost))) * 1_000_000n) : `${Math.round(Math.max(0, bounds.expected.tokens))} tokens`
   return reason === 'new-key-spike' ? `${used}; keys of its team use about ${usual} in 5 min.` : `${used}; at this hour about ${usual} in 5 min is usual.`
 }
 

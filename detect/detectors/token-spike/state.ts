@@ -1,6 +1,6 @@
 /** State of one entity: a key with its own profile, or the pool of a team that judges the keys that are too young for one. */
 import type { UsageEvent } from '../../../schemas/usage.ts'
-import { nextWake } from '../../wake.ts'
+import { OpenBuckets } from '../../open-buckets.ts'
 import { addTo, BUCKET_MS, type Bucket, bucketFromJSON, bucketToJSON, newBucket, sizesOf, startOf } from './bucket.ts'
 import { LAG, Profile } from './profile.ts'
 
@@ -25,7 +25,7 @@ export class SpikeState {
   readonly pool: boolean
   profile = new Profile()
   /** start → entity → bucket. A key's own state has one entity. */
-  open = new Map<number, Map<string, Bucket>>()
+  open = new OpenBuckets<Map<string, Bucket>>()
   members = new Map<string, Member>()
   models = new Map<string, number>()
   addresses = new Map<string, number>()
@@ -59,13 +59,17 @@ export class SpikeState {
     this.profile.learnThrough(Math.min(start - LAG * BUCKET_MS, closed), () => this.#silence())
   }
 
+  /** Open buckets whose past is closed at `now`: only they can be judged. */
+  ready(now: number): [number, Map<string, Bucket>][] {
+    return this.open.until(startOf(Math.max(0, now)) + (LAG - 1) * BUCKET_MS)
+  }
+
   /** Closes what ends at or before `now`, oldest first. `judge` says whether the bucket fired. */
   close(now: number, judge: (entity: string, bucket: Bucket) => boolean): void {
-    const due = [...this.open.keys()].filter((start) => start + BUCKET_MS <= now || this.open.size > OPEN_LIMIT).sort((a, b) => a - b)
-    for (const start of due) {
+    for (const [start, open] of this.open.until(this.open.size > OPEN_LIMIT ? Infinity : now - BUCKET_MS)) {
       this.profile.begin(start)
       this.profile.learnThrough(start - BUCKET_MS, () => this.#silence())
-      const buckets = [...(this.open.get(start) ?? [])].sort(([a], [b]) => (a < b ? -1 : 1))
+      const buckets = [...open].sort(([a], [b]) => (a < b ? -1 : 1))
       const learn: Bucket[] = []
       for (const [entity, bucket] of buckets) if (this.#settle(entity, bucket, judge(entity, bucket))) learn.push(bucket)
       this.open.delete(start)
@@ -75,7 +79,7 @@ export class SpikeState {
   }
 
   wakeAfter(now: number): number | undefined {
-    return nextWake(this.open.keys(), now, BUCKET_MS, LAG)
+    return this.open.wakeAfter(now, BUCKET_MS, LAG)
   }
 
   encode(): Uint8Array {
@@ -95,7 +99,7 @@ export class SpikeState {
     }
     const state = new SpikeState(raw.pool)
     state.profile = Profile.fromJSON(raw.profile)
-    state.open = new Map(raw.open.map(([start, buckets]) => [start, new Map(buckets.map(([entity, bucket]) => [entity, bucketFromJSON(bucket)]))]))
+    state.open = new OpenBuckets(raw.open.map(([start, buckets]) => [start, new Map(buckets.map(([entity, bucket]) => [entity, bucketFromJSON(bucket)]))]))
     state.members = new Map(raw.members)
     state.models = new Map(raw.models)
     state.addresses = new Map(raw.addresses)
