@@ -113,8 +113,8 @@ function summaryOf(entity: string, bucket: Bucket, { reason, bounds }: Verdict, 
   const seen = bucket.pico > 0n ? `${dollars(bucket.pico)} (${dollars(burn)} a minute)` : `${bucket.tokens} tokens`
   const used = `${subjectOf(entity, bucket.owner.service)} used ${seen} in ${span}, ${counted(bucket.requests, 'request')}, mostly ${top}`
   if (bounds === null) return `${used}; it is too new for a baseline, and no new key may spend that much.`
-  const usual = bucket.pico > 0n ? dollars(BigInt(Math.round(Math.max(0, bounds.expected.cost))) * 1_000_000n) : `${Math.round(Math.max(0, bounds.expected.tokens))} tokens`
-  return reason === 'new-key-spike' ? `${used}; keys of its team use about ${usual} in 5 min.` : `${used}; at this hour about ${usual} in 5 min is usual.`
+  const usual = bucket.pico > 0n ? dollars(BigInt(Math.round(Math.max(0, bounds.expected.cost))) * 1_000_000n) : `about ${Math.round(Math.max(0, bounds.expected.tokens))} tokens`
+  return reason === 'new-key-spike' ? `${used}; keys of its team use ${usual} in 5 min.` : `${used}; at this hour ${usual} in 5 min is usual.`
 }
 
 function evidenceOf(state: SpikeState, bucket: Bucket, { bounds, ratio }: Verdict): Evidence {
