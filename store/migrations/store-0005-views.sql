@@ -141,10 +141,18 @@ CREATE OR REPLACE VIEW {database}.findings
     baseline String COMMENT 'JSON: what the judgement rests on',
     freshness String COMMENT 'JSON: watermark, completeness, late events',
     run_id LowCardinality(Nullable(String)) COMMENT 'ingest run; null for live collection',
-    backfill Bool COMMENT 'about old events: stored, never pages, never acts'
+    backfill Bool COMMENT 'about old events: stored, never pages, never acts',
+    state LowCardinality(Nullable(String)) COMMENT 'state of its alert: firing, ongoing, resolved; null: no alert yet',
+    alert_id Nullable(UUID) COMMENT 'alert that it belongs to'
 )
-AS SELECT finding_id, revision, detector, detector_version, entity, window_start, window_end, first_event_time, last_event_time, detected_at, severity, reason, title, summary, attack, team_id, service, owner_ref, api_key_id, provider, spend_usd_per_minute, spend_usd, evidence, baseline, freshness, run_id, backfill
-FROM {database}.findings_log FINAL
+AS SELECT f.finding_id AS finding_id, f.revision AS revision, f.detector AS detector, f.detector_version AS detector_version, f.entity AS entity, f.window_start AS window_start, f.window_end AS window_end, f.first_event_time AS first_event_time, f.last_event_time AS last_event_time, f.detected_at AS detected_at, f.severity AS severity, f.reason AS reason, f.title AS title, f.summary AS summary, f.attack AS attack, f.team_id AS team_id, f.service AS service, f.owner_ref AS owner_ref, f.api_key_id AS api_key_id, f.provider AS provider, f.spend_usd_per_minute AS spend_usd_per_minute, f.spend_usd AS spend_usd, f.evidence AS evidence, f.baseline AS baseline, f.freshness AS freshness, f.run_id AS run_id, f.backfill AS backfill,
+    nullIf(a.state, '') AS state, if(a.state = '', NULL, a.alert_id) AS alert_id
+FROM (SELECT * FROM {database}.findings_log FINAL) AS f
+LEFT JOIN
+(
+    SELECT arrayJoin(finding_ids) AS finding_id, alert_id, toString(state) AS state
+    FROM (SELECT alert_id, finding_ids, state FROM {database}.alerts_log FINAL ORDER BY revision DESC LIMIT 1 BY alert_id)
+) AS a ON a.finding_id = f.finding_id
 COMMENT 'findings of the detectors, one row each';
 
 -- The newest revision of each alert.
