@@ -19,6 +19,7 @@ interface ConsoleContext {
 /** Registers `/`, its assets, `/api/status`, `/api/alerts`, `/api/spend`, `/query` and `/ping`. Reading only: nothing here changes anything. */
 export function consoleRoutes(server: Pick<HttpServer, 'route' | 'routes'>, { store, clock, roles }: ConsoleContext): void {
   server.route('GET', '/', () => asset('index.html', 'text/html; charset=utf-8'), { linkable: true })
+  server.route('GET', '/assets/theme.css', () => asset('theme.css', 'text/css; charset=utf-8'))
   server.route('GET', '/assets/page.css', () => asset('page.css', 'text/css; charset=utf-8'))
   server.route('GET', '/assets/page.js', () => asset('page.js', 'text/javascript; charset=utf-8'))
   server.route('GET', '/assets/icon.svg', () => asset('icon.svg', 'image/svg+xml'))
