@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { alertsConfig, responsesConfig } from './alert/config.ts'
 import { busConfig } from './bus/config.ts'
 import { detectorsConfig } from './detect/config.ts'
-import { formatsConfig, privacyConfig, sourcesConfig } from './ingest/config.ts'
+import { formatsConfig, geoConfig, privacyConfig, receiversConfig, sourcesConfig } from './ingest/config.ts'
 import { pricesConfig, retentionConfig } from './ledger/config.ts'
 import { secretRef } from './runtime/secrets.ts'
 import { attributionConfig } from './schemas/attribution.ts'
@@ -16,9 +16,11 @@ export const configSchema = z.strictObject({
   bus: busConfig,
   store: storeConfig,
   sources: sourcesConfig,
+  receivers: receiversConfig,
   formats: formatsConfig,
   attribution: attributionConfig,
   privacy: privacyConfig,
+  geo: geoConfig,
   prices: pricesConfig,
   detectors: detectorsConfig,
   alerts: alertsConfig.prefault({}),

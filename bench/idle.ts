@@ -7,8 +7,8 @@ import { ensureKafka } from '../test/support/kafka/kafka.ts'
 import { eventually, runTokenwatch } from '../test/support/process.ts'
 import { cpuMicros, peakMemoryMb } from './process-figures.ts'
 
-const SETTLE_MS = 10_000
-const WATCH_MS = 20_000
+const SETTLE_MS = 8_000
+const WATCH_MS = 15_000
 
 export async function idleCpu() {
   const { brokers } = await ensureKafka()

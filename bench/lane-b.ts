@@ -10,7 +10,7 @@ import { chatLine, madeUpKey } from '../test/e2e/log-lines.ts'
 import { runTokenwatch } from '../test/support/process.ts'
 import { cpuMicros, peakMemoryMb, type Sample, steadyState } from './process-figures.ts'
 
-const LIMIT_MS = 180_000
+const LIMIT_MS = 30_000
 const log = createLogger({ level: 'info' })
 
 type Lane = { line: (index: number, at: number) => string; extension: string; head?: string; formats: unknown[]; topic: 'usage.v1' | 'secret-access.v1' }
@@ -29,12 +29,16 @@ const lanes: Record<string, Lane> = {
     formats: [
       {
         mapping: {
-          provider: { constant: 'openai' },
-          event_time: { column: 'time' },
-          api_key_id: { column: 'key' },
-          model: { constant: 'gpt-4o-2024-08-06' },
-          input_tokens: { column: 'input' },
-          output_tokens: { column: 'output' },
+          match: { columns: ['time', 'key', 'input', 'output'] },
+          fields: {
+            provider: { constant: 'openai' },
+            operation: { constant: 'chat' },
+            event_time: { column: 'time', format: 'iso' },
+            api_key_id: { column: 'key' },
+            model: { constant: 'gpt-4o-2024-08-06' },
+            input_tokens: { column: 'input' },
+            output_tokens: { column: 'output' },
+          },
         },
       },
     ],
@@ -64,6 +68,7 @@ async function measure(name: string, lane: Lane, lines: number) {
   const deadline = monotonicMs() + LIMIT_MS
   let peak_memory_mb = 0
   for (let events = 0; events < lines && monotonicMs() < deadline; await systemClock.sleep(50)) {
+    if (running.child.exitCode !== null) throw new Error(`the collector ended:\n${running.output()}`)
     events = (await bus.end_offsets([lane.topic])).reduce((sum, { offset }) => sum + Number(offset), 0)
     samples.push({ at_ms: monotonicMs(), events, cpu_us: cpuMicros(pid) })
     peak_memory_mb = peakMemoryMb(pid)

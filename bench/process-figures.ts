@@ -25,7 +25,7 @@ export interface Sample {
 
 /** Events per second and CPU per event between 10 % and the end, so that start-up is in neither side's figure. */
 export function steadyState(samples: readonly Sample[], total: number): { events_per_second: number; cpu_us_per_event: number } {
-  const first = samples.find((sample) => sample.events >= total * 0.1)
+  const first = samples.find((sample) => sample.events >= total * 0.1) ?? samples.find((sample) => sample.events > 0)
   const last = samples.find((sample) => sample.events >= total) ?? samples.at(-1)
   if (!first || !last || last.events <= first.events) return { events_per_second: 0, cpu_us_per_event: 0 }
   const events = last.events - first.events

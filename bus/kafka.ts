@@ -35,8 +35,8 @@ export interface KafkaDeps {
 const MAX_RECORDS = 5_000
 const SEND_BYTES = 900_000 // brokers take 1 MB per batch by default, and all records of a send may fall into one partition
 const FETCH_WAIT_MS = 1_000 // how long a broker holds an empty fetch: bounds how late a rebalance or a stop is noticed
-const FETCH_PARTITION_BYTES = 1_048_576
-const FETCH_BYTES = 4_194_304
+const FETCH_PARTITION_BYTES = 262_144
+const FETCH_BYTES = 1_048_576
 const CONCURRENT_PARTITIONS = 4
 const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, zstd: CompressionTypes.ZSTD }
 const RETRY = { initialRetryTime: 100, multiplier: 2, maxRetryTime: 2_000, retries: 5 } // about 5 s, then our own loops take over

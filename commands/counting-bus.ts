@@ -16,20 +16,25 @@ export interface CountingBus {
 }
 
 export function countingBus(bus: Bus, reader: Reader): CountingBus {
-  const before = new Map<string, { table: string; day: number; held: number }>()
-  const count = async (table: string, day: number): Promise<number> => {
-    const range = `event_time >= fromUnixTimestamp64Milli(${day * DAY_MS}, 'UTC') AND event_time < fromUnixTimestamp64Milli(${(day + 1) * DAY_MS}, 'UTC')`
-    const [row] = await reader.rows<{ held: string }>(`SELECT uniqExact(event_id) AS held FROM ${table} WHERE ${range}`)
-    return Number(row?.held ?? 0)
+  const before = new Map<string, Map<number, number>>()
+  /** One question for all days of a table: a run over months must not ask for each day. */
+  const count = async (table: string, days: readonly number[]): Promise<Map<number, number>> => {
+    const [from, until] = [Math.min(...days), Math.max(...days) + 1].map((day) => `fromUnixTimestamp64Milli(${day * DAY_MS}, 'UTC')`)
+    const rows = await reader.rows<{ day: string; held: string }>(
+      `SELECT intDiv(toUnixTimestamp64Milli(event_time), ${DAY_MS}) AS day, uniqExact(event_id) AS held FROM ${table}
+       WHERE event_time >= ${from} AND event_time < ${until} AND day IN (${days.join(', ')}) GROUP BY day`,
+    )
+    const held = new Map(rows.map((row) => [Number(row.day), Number(row.held)]))
+    return new Map(days.map((day) => [day, held.get(day) ?? 0]))
   }
   const publish = async <T extends TopicName>(topic: T, values: readonly TopicValue<T>[]): Promise<void> => {
     const table = TABLES[topic]
     if (table !== undefined) {
-      for (const value of values) {
-        const day = Math.floor(('event_time' in value ? value.event_time : 0) / DAY_MS)
-        const key = `${table} ${day}`
-        if (!before.has(key)) before.set(key, { table, day, held: await count(table, day) })
-      }
+      const known = before.get(table) ?? new Map<number, number>()
+      before.set(table, known)
+      const days = new Set(values.map((value) => Math.floor(('event_time' in value ? value.event_time : 0) / DAY_MS)))
+      const fresh = [...days].filter((day) => !known.has(day))
+      if (fresh.length > 0) for (const [day, held] of await count(table, fresh)) if (!known.has(day)) known.set(day, held)
     }
     return bus.publish(topic, values)
   }
@@ -44,7 +49,7 @@ export function countingBus(bus: Bus, reader: Reader): CountingBus {
     }),
     newEvents: async () => {
       let fresh = 0
-      for (const { table, day, held } of before.values()) fresh += (await count(table, day)) - held
+      for (const [table, held] of before) for (const [day, now] of await count(table, [...held.keys()])) fresh += now - (held.get(day) ?? 0)
       return fresh
     },
   }

@@ -3,7 +3,9 @@ import type { Bus } from '../bus/bus.ts'
 import { createBus } from '../bus/index.ts'
 import { type IngestSummary, runIngest } from '../ingest/collector.ts'
 import { builtinFormats } from '../ingest/formats/index.ts'
+import { heldIn } from '../ingest/join-held.ts'
 import { fileSources } from '../ingest/sources/file/index.ts'
+import { claimInput } from '../ingest/sources/file/stdin.ts'
 import { isRollupCurrent } from '../ledger/rollup.ts'
 import { monotonicMs } from '../runtime/clock.ts'
 import { parseDuration } from '../runtime/duration.ts'
@@ -31,6 +33,7 @@ export const ingestCommand = (): Command =>
     .option('--format <id>', `auto, or one of ${builtinFormats().join(', ')}`, 'auto')
     .option('--timeout <duration>', 'how long to wait for the drain', '10m')
     .action(async (files: string[], options: Options) => {
+      claimInput(files.includes('-'))
       const context = loadContext(options)
       const timeout_ms = parseDuration(options.timeout)
       if (timeout_ms === undefined) throw new UsageError(`--timeout takes a duration such as 90s or 10m, not "${options.timeout}"`)
@@ -63,7 +66,7 @@ async function ingest(context: Context, files: string[], options: Options & { ti
     const counting = countingBus(system.bus, reader)
     const pipeline = createIngestPipeline(system, options.format === 'auto' ? undefined : [options.format])
     const sources = await fileSources(files, context)
-    const summary = await runIngest({ sources, pipeline, bus: counting.bus, run_id, clock: context.clock, log: context.log }, signal)
+    const summary = await runIngest({ sources, pipeline, bus: counting.bus, held: heldIn((sql) => reader.rows(sql)), run_id, clock: context.clock, log: context.log }, signal)
     const drained = drainRun(system.bus, reader, run_id, context, options.timeout_ms, signal)
     await (parts.roles ? Promise.race([drained, parts.roles.then(() => drained)]) : drained)
     const accepted_events = summary.events.usage + summary.events.secret_access + summary.events.credential_change

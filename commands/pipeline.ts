@@ -1,4 +1,6 @@
 /** The collector's pipeline with everything that it needs from other rooms: prices, owners, the hash key. */
+import path from 'node:path'
+import { openGeo } from '../ingest/enrich.ts'
 import { hashKey } from '../ingest/fingerprint.ts'
 import { createFormats } from '../ingest/formats/index.ts'
 import { createPipeline, type Pipeline } from '../ingest/pipeline.ts'
@@ -17,5 +19,6 @@ export function createIngestPipeline(
     attribution,
     rater: createRater(book),
     privacy: config.privacy,
+    geo: openGeo({ ...config.geo, cache_dir: path.join(data_dir, 'cache') }),
   })
 }

@@ -5,6 +5,8 @@ import { createResponders } from '../alert/responders/index.ts'
 import { createSinks } from '../alert/sinks/index.ts'
 import { configuredDetectors, runnerOptions } from '../detect/index.ts'
 import { runCollector } from '../ingest/collector.ts'
+import { heldIn } from '../ingest/join-held.ts'
+import { runJoin } from '../ingest/join.ts'
 import { createSources } from '../ingest/sources/index.ts'
 import { runRollup } from '../ledger/rollup.ts'
 import { UsageError } from '../runtime/errors.ts'
@@ -35,7 +37,8 @@ const loops: Partial<Record<Role, Loop>> = {
     const { config, clock, log, file } = system.context
     const sources = await createSources(config.sources, { clock, log, file })
     const pipeline = createIngestPipeline(system)
-    await runCollector({ sources, pipeline, bus: system.bus, state: system.store.state, clock, log }, signal)
+    const shared = { pipeline, bus: system.bus, state: system.store.state, clock, log }
+    await together([(inner) => runCollector({ ...shared, sources }, inner), (inner) => runJoin({ ...shared, held: heldIn((sql) => system.store.query(sql)) }, inner)], signal)
   },
   store: async ({ bus, store, context: { clock, log } }, signal) => {
     await together([(inner) => runWriter({ bus, store, clock, log }, inner), (inner) => runRollup({ store, clock, log }, inner)], signal)

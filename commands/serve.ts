@@ -1,10 +1,12 @@
 /** The HTTP side of a running process: health, metrics, and with the role console the page, /api and /query. */
 import { randomBytes } from 'node:crypto'
 import { consoleRoutes } from '../console/index.ts'
-import { messageOf } from '../runtime/errors.ts'
+import { receiverRoutes } from '../ingest/receivers/index.ts'
+import { messageOf, UsageError } from '../runtime/errors.ts'
 import { createHttpServer } from '../runtime/http.ts'
 import { resolveSecret } from '../runtime/secrets.ts'
 import { writeRunFile } from '../store/owner.ts'
+import { createIngestPipeline } from './pipeline.ts'
 import type { Role } from './roles.ts'
 import type { System } from './system.ts'
 
@@ -19,14 +21,19 @@ export async function serve(system: System, roles: readonly Role[]): Promise<Ser
   const { config, clock, log, data_dir } = system.context
   const has_console = roles.includes('console')
   const listen = has_console ? config.console.listen : config.metrics.listen
+  const receives = roles.includes('collect') && config.receivers.length > 0
+  if (listen === null && receives) throw new UsageError('the receivers have no address: set metrics.listen for a process without the role console, such as 127.0.0.1:8788')
   if (listen === null) return { url: null, close: async () => {} }
+  // Before anything listens: a token that cannot be read ends the start.
+  const push = receives ? receiverRoutes(config.receivers, { pipeline: createIngestPipeline(system), bus: system.bus, clock, log }) : []
 
   const run_token = randomBytes(24).toString('base64url')
-  const tokens = [...(config.console.token ? [resolveSecret(config.console.token)] : [])]
+  const tokens = config.console.token ? [resolveSecret(config.console.token)] : []
   const server = await createHttpServer({ listen, tokens, own_token: run_token, hosts: publicHosts(config.console.public_url), clock, log })
   server.readiness('bus', (signal) => system.bus.ping(signal))
   server.readiness('store', (signal) => system.store.ping(signal))
   if (has_console) consoleRoutes(server, { store: system.store, clock, roles })
+  server.routes(push)
   const owns_store = config.store.kind === 'embedded'
   const removeRunFile = owns_store ? writeRunFile(data_dir, { pid: process.pid, url: server.url, token: run_token }) : () => {}
   return {

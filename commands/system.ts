@@ -5,9 +5,11 @@ import { claimInput } from '../ingest/sources/file/stdin.ts'
 import { loadAttribution, readAttribution } from '../ledger/attribution.ts'
 import { loadPrices } from '../ledger/prices.ts'
 import { loadPriceBook, type PriceBook } from '../pricing/price-book.ts'
+import { messageOf } from '../runtime/errors.ts'
 import { retry } from '../runtime/retry.ts'
 import type { AttributionEntry } from '../schemas/attribution.ts'
 import { openStore } from '../store/index.ts'
+import { readRunFile } from '../store/owner.ts'
 import type { Store } from '../store/store.ts'
 import type { Context } from './context.ts'
 
@@ -28,7 +30,7 @@ export async function openSystem(context: Context, signal: AbortSignal): Promise
   const bus = createBus(config.bus, context)
   try {
     await retry(() => bus.prepare(signal), { clock, signal, log, what: 'the bus' })
-    const store = await openStore(config.store, { ...context, signal })
+    const store = await openOwn(context, signal)
     try {
       await loadPrices(store, book)
       await loadAttribution(store, attribution)
@@ -46,4 +48,16 @@ export async function openSystem(context: Context, signal: AbortSignal): Promise
 /** Prices and owners as the config has them; throws UsageError for a broken file. */
 export function readBooks({ config, file }: Context): Pick<System, 'book' | 'attribution'> {
   return { book: loadPriceBook(config.prices), attribution: readAttribution(config.attribution, file ?? undefined) }
+}
+
+/** How long a short command (a `query` of a person) may hold the embedded directory before a start gives up. */
+const LOCK_WAIT_TRIES = 20
+
+/** Opens the store. A directory that a living owner holds is refused at once; one that a short command holds is waited for. */
+async function openOwn(context: Context, signal: AbortSignal): Promise<Store> {
+  const { config, clock, log, data_dir } = context
+  const open = () => openStore(config.store, { ...context, signal })
+  if (config.store.kind !== 'embedded' || readRunFile(data_dir)) return open()
+  const held = (error: unknown) => messageOf(error).includes('another process')
+  return retry(open, { clock, signal, log, what: 'the store that another command has open', retryable: held, max_tries: LOCK_WAIT_TRIES, cap_ms: 1_000 })
 }

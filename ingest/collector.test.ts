@@ -191,7 +191,7 @@ describe('live collection', () => {
 
   it('a crash between bus and checkpoint repeats the page under the same ids and loses nothing', async () => {
     const pages = (): Page<unknown>[] => [
-      { records: [body(1), body(1), body(2)], next: 3 },
+      { records: [body(1), { ...body(1), id: 'a twin' }, body(2)], next: 3 },
       { records: [body(3)], next: 4, done: true },
     ]
     const source = (): CollectorSource & { reads: unknown[] } => scripted('a', pages())

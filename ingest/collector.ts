@@ -16,7 +16,7 @@ import type { Pipeline } from './pipeline.ts'
 import { Announcer } from './progress.ts'
 import { publishPage } from './publish.ts'
 import type { Page } from './source.ts'
-import type { CollectorSource } from './sources/index.ts'
+import { asCollectorSource, type CollectorSource } from './sources/index.ts'
 
 export { type IngestSummary, runIngest } from './run.ts'
 
@@ -50,14 +50,31 @@ const BLIND_AFTER = 5
 
 /** Resolves when the signal aborts, or when every source has come to its end; one bad source never stops the others. */
 export async function runCollector(deps: CollectorDeps, signal: AbortSignal): Promise<void> {
-  const streams = deps.sources.map((source) => new Stream(source, deps))
+  const known = new Set<string>()
+  const open = (sources: readonly CollectorSource[]): Stream[] =>
+    sources.filter((source) => !known.has(keyOf(source)) && known.add(keyOf(source))).map((source) => new Stream(source, deps, begin))
+  // What a stream throws that was found while others run ends the collector, as theirs does.
+  const found: Promise<void>[] = []
+  let fail: (error: unknown) => void = () => undefined
+  const failure = new Promise<never>((_, reject) => (fail = reject))
+  failure.catch(() => undefined)
+  const begin = async (sources: readonly CollectorSource[]): Promise<void> => {
+    const streams = open(sources)
+    await Promise.all(streams.map((stream) => stream.start(signal)))
+    found.push(...streams.map((stream) => stream.run(signal).catch(fail)))
+  }
+  const streams = open(deps.sources)
   await Promise.all(streams.map((stream) => stream.start(signal)))
-  await Promise.all(streams.map((stream) => stream.run(signal)))
+  await Promise.race([failure, Promise.all(streams.map((stream) => stream.run(signal)))])
+  while (found.length > 0) await Promise.race([failure, Promise.all(found.splice(0))])
 }
+
+const keyOf = (source: CollectorSource): string => `${source.id} ${source.stream}`
 
 class Stream {
   readonly #source: CollectorSource
   readonly #deps: CollectorDeps
+  readonly #begin: (sources: readonly CollectorSource[]) => Promise<void>
   readonly #log: Logger
   readonly #key: string
   readonly #announcer: Announcer
@@ -70,10 +87,11 @@ class Stream {
   #failures = 0
   #blind = false
 
-  constructor(source: CollectorSource, deps: CollectorDeps) {
+  constructor(source: CollectorSource, deps: CollectorDeps, begin: (sources: readonly CollectorSource[]) => Promise<void>) {
     this.#source = source
     this.#deps = deps
-    this.#key = `${source.id} ${source.stream}`
+    this.#begin = begin
+    this.#key = keyOf(source)
     this.#log = deps.log.with({ source: source.id, stream: source.stream })
     this.#pipeline = source.formats === undefined ? deps.pipeline : deps.pipeline.withFormats(source.formats)
     this.#every = deps.options?.checkpoint_every ?? 1_000
@@ -134,6 +152,8 @@ class Stream {
     }
     this.#after = page.next
     this.#announcer.scanned(page.scanned_to)
+    this.#announcer.compared(page.completeness)
+    if (page.found !== undefined) await this.#begin(page.found.map((source) => asCollectorSource(source, this.#source)))
     this.#healed()
     const idle = page.records.length === 0
     if (page.done === true || idle || clock.now() - this.#stored_at >= this.#every) {

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { secretRef } from '../runtime/secrets.ts'
 
 export { formatsConfig } from './formats/index.ts'
+export { receiversConfig } from './receivers/index.ts'
 export { sourcesConfig } from './sources/index.ts'
 
 export const privacyConfig = z

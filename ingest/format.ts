@@ -54,4 +54,16 @@ export interface Format {
 
 export interface FormatSpec<C> extends PluginSpec<C> {
   create(config: C): Format
+  /** For records that come in parts (Verdict.fragments): how join.ts makes one event of them. */
+  joiner?: Joiner
+}
+
+/** Pure, like parse. `parts` holds at most one fragment of each part name, all of one correlation id. */
+export interface Joiner {
+  /** The names of `fragment.part` that make a whole event: with all of them there is nothing to wait for. */
+  parts: readonly string[]
+  /** A part whose event the format has already given (Verdict.events): only what comes after it is news. */
+  told(part: Fragment): boolean
+  /** The event with what is known. null: these parts alone are no event (a gateway row of another API). */
+  event(correlation_id: string, parts: readonly Fragment[]): ParsedEvent | null
 }

@@ -1,21 +1,27 @@
 /**
- * Counts identical normalised records of one stream, for formats whose records have no id of their own. Bounded: twins stand
- * close to each other (they have the same time), so the oldest half is forgotten when there are too many.
- * A page that is read again after a crash is counted from zero: the first of its records may then repeat an id that a twin of an
- * earlier page has. It takes two records that agree in everything, time included, on both sides of a checkpoint.
+ * Tells identical normalised records of one stream apart, for formats whose records have no id of their own. A record that is
+ * read again (a rescan, a page after a failure) is told by the id that its source gives it and keeps its number, so it keeps its
+ * event id. Bounded: twins stand close to each other (they have the same time), so the oldest half is forgotten when there are
+ * too many. After a restart twins are numbered anew in the order of reading, which matters only where one of two records that
+ * agree in everything, time included, is read again and the other is not.
  */
 const KEPT = 20_000
 
-export function createOccurrences(): (key: string) => number {
-  let recent = new Map<string, number>()
-  let older = new Map<string, number>()
-  return (key) => {
-    const seen = recent.get(key) ?? older.get(key) ?? 0
-    recent.set(key, seen + 1)
+/** key → how many other records of this key came before; `id` is the record's, unique in its stream. */
+export type Occurrences = (key: string, id: string) => number
+
+export function createOccurrences(): Occurrences {
+  let recent = new Map<string, string[]>()
+  let older = new Map<string, string[]>()
+  return (key, id) => {
+    const seen = recent.get(key) ?? older.get(key) ?? []
+    let index = seen.indexOf(id)
+    if (index === -1) index = seen.push(id) - 1
+    recent.set(key, seen)
     if (recent.size > KEPT) {
       older = recent
       recent = new Map()
     }
-    return seen
+    return index
   }
 }

@@ -57,6 +57,10 @@ export interface Pipeline {
   process(record: RawRecord, context: ProcessContext): Outcome
   /** The same with other formats: a source may name its own. */
   withFormats(formats: readonly Format[]): Pipeline
+  /** The later steps alone, for events that join.ts made of parts. `record` says where they came from; its body only stands for them in a reject. */
+  finish(record: RawRecord, context: ProcessContext, format: string, events: ParsedEvent[]): Outcome
+  /** A record that nobody can parse, as a reject: an envelope that cannot be unpacked. */
+  refuse(record: RawRecord, context: ProcessContext, reason: string, detail: string, plugin: string): Outcome
 }
 
 /** What the steps share, made once. */
@@ -80,6 +84,8 @@ export function createPipeline(options: PipelineOptions): Pipeline {
 function pipelineOf(formats: readonly Format[], tools: Tools): Pipeline {
   return {
     withFormats: (others) => pipelineOf(others, tools),
+    finish: (record, context, format, events) => accepted(record, context, format, { events }, tools),
+    refuse: (record, context, reason, detail, plugin) => ({ kind: 'reject', reject: rejectOf(record, context, reason, detail, plugin) }),
     process: (record, context) => {
       const refuse = (reason: string, detail: string, plugin: string | null): Outcome => ({ kind: 'reject', reject: rejectOf(record, context, reason, detail, plugin) })
       // Characters first: a UTF-16 unit is at least one byte, so a huge body is refused without measuring it.
@@ -133,7 +139,7 @@ function accepted(record: RawRecord, context: ProcessContext, format: string, ve
     if ('problem' in done) rejects.push(rejectOf(record, context, 'invalid-event', done.problem, format))
     else events.push(done)
   }
-  const fragments = (verdict.fragments ?? []).flatMap((fragment) => cleanFragment(fragment, context, tools.cleaner))
+  const fragments = (verdict.fragments ?? []).flatMap((fragment) => cleanFragment(fragment, record, context, tools))
   const first = rejects[0]
   if (events.length === 0 && fragments.length === 0) return first === undefined ? { kind: 'skip', why: 'no-events' } : { kind: 'reject', reject: first }
   return { kind: 'accept', format, events, fragments, rejects }
@@ -154,7 +160,7 @@ function complete(record: RawRecord, context: ProcessContext, format: string, pa
   const flags = [...given.flags]
   if (parsed.topic === 'usage.v1') {
     event['api_key_id'] = keyId(given.api_key_id, given.api_key, options.hash_key)
-    if (given.user_id !== null && options.privacy.user_ids === 'hash') event['user_id'] = pseudonym(given.user_id, options.hash_key)
+    if (given.user_id !== null && options.privacy.user_ids === 'hash') event['user_id'] = hashedUser(given.user_id, options.hash_key)
   }
   for (const name in event) {
     const value = event[name]
@@ -208,7 +214,20 @@ function keyId(given: string | null, api_key: string | undefined, hash_key: stri
 }
 
 /** Fields whose job is to name a credential, a secret or a person: context words such as `password` are part of names there. */
-const ID_FIELDS = new Set(['owner_ref', 'vault', 'secret_id', 'actor_id', 'actor_name', 'session_name', 'credential_id', 'target_id', 'api_key_id', 'account_id', 'project_id'])
+const ID_FIELDS = new Set([
+  'owner_ref',
+  'subscription_id',
+  'vault',
+  'secret_id',
+  'actor_id',
+  'actor_name',
+  'session_name',
+  'credential_id',
+  'target_id',
+  'api_key_id',
+  'account_id',
+  'project_id',
+])
 /** Not free text: the schema allows only an id or a word of its list, and an address is parsed. The raw key is not stored. */
 const CHECKED_FIELDS = new Set(['event_id', 'outcome', 'usage_source', 'client_ip', 'api_key'])
 const LIMITS: Readonly<Record<string, number>> = { tier: 32 }
@@ -228,13 +247,31 @@ function locate(event: Record<string, unknown>, client_ip: string | null, prefix
   event['client_as_name'] = place?.as_name ?? null
 }
 
-function cleanFragment(fragment: Fragment, context: ProcessContext, cleaner: Cleaner): Fragment[] {
-  const fields = Object.fromEntries(
-    Object.entries(fragment.fields).map(([name, value]) => [cleaner.clean(name, 'free', 128), typeof value === 'string' ? cleaner.clean(value, 'free') : value]),
-  )
+/** A part waits on the bus, so it is as clean as an event there. It carries where it came from: the other part may come another way. */
+function cleanFragment(fragment: Fragment, record: RawRecord, context: ProcessContext, { cleaner, options }: Tools): Fragment[] {
+  const fields: Fragment['fields'] = {}
+  for (const [name, value] of Object.entries({ ...fragment.fields, ...privateFields(fragment.fields, options) })) {
+    fields[cleaner.clean(name, 'free', 128)] = typeof value === 'string' ? cleaner.clean(value, ID_FIELDS.has(name) ? 'id' : 'free') : value
+  }
+  fields['source'] = record.origin.source
+  fields['source_stream'] = cleaner.clean(record.origin.stream, 'id')
+  fields['delivered_time'] = record.ingested_at
   const parsed = fragmentSchema.safeParse({ ...fragment, correlation_id: cleaner.clean(fragment.correlation_id, 'id'), observed_time: context.now, run_id: context.run_id, fields })
   return parsed.success ? [parsed.data] : []
 }
+
+/** What privacy changes, before the bus: the user and the address. A truncated address still has its country. */
+function privateFields(fields: Fragment['fields'], { privacy, hash_key }: PipelineOptions): Fragment['fields'] {
+  const changed: Fragment['fields'] = {}
+  const { user_id, client_ip } = fields
+  if (typeof user_id === 'string' && privacy.user_ids === 'hash') changed['user_id'] = hashedUser(user_id, hash_key)
+  const address = typeof client_ip === 'string' && privacy.truncate_ip === '/24+/48' ? parseAddress(client_ip) : undefined
+  if (address !== undefined) Object.assign(changed, { client_ip: truncated(address).text, client_ip_prefix: truncated(address).prefix })
+  return changed
+}
+
+/** A fragment's user is hashed already when its event is made. */
+const hashedUser = (user_id: string, hash_key: string): string => (/^user_[0-9a-f]{32}$/.test(user_id) ? user_id : pseudonym(user_id, hash_key))
 
 function rejectOf(record: RawRecord, context: ProcessContext, reason: string, detail: string, plugin: string | null): Reject {
   const sha256 = sha256Hex(record.body)

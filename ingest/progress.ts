@@ -26,6 +26,7 @@ export class Announcer {
   #scanned_to: number | null = null
   #last: number | null = null
   #late = 0
+  #completeness: number | null = null
   #disorder = 0
 
   /** `key`: source and stream; `kind`: plugin id. */
@@ -41,6 +42,11 @@ export class Announcer {
   /** Newest event time so far. */
   get last_event_time(): number | null {
     return this.#last
+  }
+
+  /** What the source says of events held against events counted; absent: it says nothing new. */
+  compared(completeness: number | null | undefined): void {
+    if (completeness !== undefined) this.#completeness = completeness === null ? null : Math.min(1, Math.max(0, completeness))
   }
 
   saw(times: PageTimes): void {
@@ -85,7 +91,7 @@ export class Announcer {
       at: clock.now(),
       scanned_to: this.#scanned_to,
       last_event_time: this.#last,
-      completeness: null,
+      completeness: this.#completeness,
       blind: change.blind !== undefined,
       reason: change.blind === undefined ? null : clean(change.blind),
       done: change.done ?? false,

@@ -9,7 +9,7 @@ import { counter, histogram } from '../runtime/metrics.ts'
 import { retry } from '../runtime/retry.ts'
 import type { Reject } from '../schemas/rejects.ts'
 import type { TopicName, TopicValue } from '../schemas/topics.ts'
-import type { EventTopic, Pipeline } from './pipeline.ts'
+import type { EventTopic, Pipeline, PipelineEvent } from './pipeline.ts'
 import type { RawRecord } from './source.ts'
 
 const recordsTotal = counter('tokenwatch_ingest_records_total', 'records read, by what became of them', ['source', 'outcome'] as const)
@@ -41,6 +41,16 @@ export interface PublishDeps {
   clock: Clock
   log: Logger
   run_id: string | null
+  /** Joins parts in this process (a run of `ingest`); absent: they go to fragments.v1, where join.ts waits for them. */
+  join?: { take(fragments: readonly TopicValue<'fragments.v1'>[], now: number): JoinedEvents }
+}
+
+type BusDeps = Omit<PublishDeps, 'pipeline' | 'join'>
+
+/** Events made of parts, and what was wrong with some. */
+export interface JoinedEvents {
+  events: readonly PipelineEvent[]
+  rejects: readonly Reject[]
 }
 
 /** Event times of a page, epoch ms; null for a page without events. */
@@ -57,12 +67,12 @@ export interface PageTimes {
 const YIELD_EVERY = 200
 const PUBLISH_AT_ONCE = 2_000
 
-type Outbox = { [T in TopicName]?: TopicValue<T>[] }
+export type Outbox = { [T in TopicName]?: TopicValue<T>[] }
 
 /** Resolves when everything of the page is durable on the bus. Waits for a bus that is away; rejects only on abort. */
 export async function publishPage(
   records: readonly RawRecord[],
-  occurrence: (key: string) => number,
+  occurrence: (key: string, id: string) => number,
   scanned_to: number | null,
   counts: Counts,
   deps: PublishDeps,
@@ -77,12 +87,16 @@ export async function publishPage(
     handle(record, occurrence, outbox, times, scanned_to, counts, tally, deps)
     if (++index % YIELD_EVERY === 0) await yieldToEventLoop()
   }
+  if (deps.join !== undefined && outbox['fragments.v1'] !== undefined) {
+    takeJoined(deps.join.take(outbox['fragments.v1'], deps.clock.now()), outbox, times, scanned_to, counts, tally)
+    delete outbox['fragments.v1']
+  }
   const source = records[0]?.origin.source ?? 'none'
   tally.flush()
   pageSeconds.observe({ source, step: 'parse' }, (monotonicMs() - at) / 1000)
   at = monotonicMs()
   crashPoint('collector.before-publish')
-  for (const topic of Object.keys(outbox) as TopicName[]) await publishAll(topic, outbox[topic] ?? [], deps, signal)
+  await publishOutbox(outbox, deps, signal)
   crashPoint('collector.after-publish')
   pageSeconds.observe({ source, step: 'publish' }, (monotonicMs() - at) / 1000)
   return times
@@ -90,7 +104,7 @@ export async function publishPage(
 
 function handle(
   record: RawRecord,
-  occurrence: (key: string) => number,
+  occurrence: (key: string, id: string) => number,
   outbox: Outbox,
   times: PageTimes,
   scanned_to: number | null,
@@ -99,7 +113,7 @@ function handle(
   deps: PublishDeps,
 ): void {
   const { source } = record.origin
-  const outcome = deps.pipeline.process(record, { now: deps.clock.now(), run_id: deps.run_id, occurrence })
+  const outcome = deps.pipeline.process(record, { now: deps.clock.now(), run_id: deps.run_id, occurrence: (key) => occurrence(key, record.id) })
   counts.records++
   tally.add(recordsTotal, { source, outcome: outcome.kind })
   if (outcome.kind === 'skip') {
@@ -118,16 +132,41 @@ function handle(
   }
   counts.accepted++
   for (const fragment of outcome.fragments) put(outbox, 'fragments.v1', fragment)
-  for (const { topic, event } of outcome.events) {
-    put(outbox, topic, event)
-    counts.events[topic]++
-    tally.add(eventsTotal, { source, format: outcome.format, topic })
-    const time = event.event_time
-    if (times.first === null || time < times.first) times.first = time
-    if (times.last === null || time > times.last) times.last = time
-    else times.disorder = Math.max(times.disorder, times.last - time)
-    if (scanned_to !== null && time < scanned_to) times.late++
-  }
+  for (const event of outcome.events) take(event, outbox, times, scanned_to, counts, tally)
+}
+
+function take({ topic, event }: PipelineEvent, outbox: Outbox, times: PageTimes, scanned_to: number | null, counts: Counts, tally: Tally): void {
+  put(outbox, topic, event)
+  tally.add(eventsTotal, { source: event.source, format: event.format, topic })
+  // Told before, with less: not one more event.
+  if (event.revision > 0) return
+  counts.events[topic]++
+  const time = event.event_time
+  if (times.first === null || time < times.first) times.first = time
+  if (times.last === null || time > times.last) times.last = time
+  else times.disorder = Math.max(times.disorder, times.last - time)
+  if (scanned_to !== null && time < scanned_to) times.late++
+}
+
+function takeJoined({ events, rejects }: JoinedEvents, outbox: Outbox, times: PageTimes, scanned_to: number | null, counts: Counts, tally: Tally): void {
+  for (const event of events) take(event, outbox, times, scanned_to, counts, tally)
+  for (const reject of rejects) put(outbox, 'rejects.v1', reject)
+}
+
+/** The end of a run: the halves that still wait. Resolves when they are durable. */
+export async function publishJoined(joined: JoinedEvents, scanned_to: number | null, counts: Counts, deps: PublishDeps, signal: AbortSignal): Promise<PageTimes> {
+  const times: PageTimes = { first: null, last: null, disorder: 0, late: 0 }
+  const outbox: Outbox = {}
+  const tally = new Tally()
+  takeJoined(joined, outbox, times, scanned_to, counts, tally)
+  tally.flush()
+  await publishOutbox(outbox, deps, signal)
+  return times
+}
+
+/** Resolves when all of it is durable on the bus. Waits for a bus that is away; rejects only on abort, or when the bus refuses everything. */
+export async function publishOutbox(outbox: Outbox, deps: BusDeps, signal: AbortSignal): Promise<void> {
+  for (const topic of Object.keys(outbox) as TopicName[]) await publishAll(topic, outbox[topic] ?? [], deps, signal)
 }
 
 /** A counter costs a microsecond each time, which is a tenth of a record: they are told once a page. */
@@ -151,12 +190,12 @@ class Tally {
 
 const add = (counts: Map<string, number>, why: string): void => void counts.set(why, (counts.get(why) ?? 0) + 1)
 
-function put<T extends TopicName>(outbox: Outbox, topic: T, value: TopicValue<T>): void {
+export function put<T extends TopicName>(outbox: Outbox, topic: T, value: TopicValue<T>): void {
   const list = (outbox[topic] ??= [] as never) as TopicValue<T>[]
   list.push(value)
 }
 
-async function publishAll<T extends TopicName>(topic: T, values: readonly TopicValue<T>[], deps: PublishDeps, signal: AbortSignal): Promise<void> {
+async function publishAll<T extends TopicName>(topic: T, values: readonly TopicValue<T>[], deps: BusDeps, signal: AbortSignal): Promise<void> {
   const { bus, clock, log } = deps
   for (let from = 0; from < values.length; from += PUBLISH_AT_ONCE) {
     const part = values.slice(from, from + PUBLISH_AT_ONCE)
@@ -171,7 +210,7 @@ async function publishAll<T extends TopicName>(topic: T, values: readonly TopicV
 }
 
 /** The bus refused a batch for good: one by one, so that only the value that it cannot take is parked. */
-async function publishEach<T extends TopicName>(topic: T, values: readonly TopicValue<T>[], deps: PublishDeps, signal: AbortSignal): Promise<void> {
+async function publishEach<T extends TopicName>(topic: T, values: readonly TopicValue<T>[], deps: BusDeps, signal: AbortSignal): Promise<void> {
   const { bus, clock, log } = deps
   for (const value of values) {
     try {
@@ -185,7 +224,7 @@ async function publishEach<T extends TopicName>(topic: T, values: readonly Topic
   }
 }
 
-function busReject(topic: TopicName, value: unknown, error: Error, { clock, run_id }: PublishDeps): Reject {
+function busReject(topic: TopicName, value: unknown, error: Error, { clock, run_id }: BusDeps): Reject {
   const payload = JSON.stringify(value)
   const sha256 = sha256Hex(payload)
   const { source = 'unknown', source_stream = '', format = null } = value as { source?: string; source_stream?: string; format?: string | null }

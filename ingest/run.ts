@@ -5,10 +5,12 @@ import { PermanentError, UsageError } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/log.ts'
 import { systemRandom } from '../runtime/random.ts'
 import { fullJitter } from '../runtime/retry.ts'
+import type { Held } from './join-held.ts'
+import { RunJoin } from './join.ts'
 import { createOccurrences } from './occurrences.ts'
 import type { Pipeline } from './pipeline.ts'
 import { Announcer } from './progress.ts'
-import { publishPage } from './publish.ts'
+import { publishJoined, publishPage } from './publish.ts'
 import type { Page } from './source.ts'
 import type { CollectorSource } from './sources/index.ts'
 
@@ -28,6 +30,8 @@ export interface RunDeps {
   run_id: string
   clock: Clock
   log: Logger
+  /** What the store holds of requests of which the run has one side only; absent: nothing is looked up. */
+  held?: Held
   /** Called after each page, for a progress bar. */
   progress?: (records: number) => void
 }
@@ -41,7 +45,8 @@ const MAX_TRIES = 5
  * follow. Resolves when all is durable on the bus and each stream is said to be done. Rejects when a source cannot be read.
  */
 export async function runIngest(deps: RunDeps, signal: AbortSignal): Promise<IngestSummary> {
-  const readers = deps.sources.map((source) => new Reading(source, deps))
+  const join = new RunJoin(deps.pipeline, deps.held)
+  const readers = deps.sources.map((source) => new Reading(source, deps, join))
   // All streams first: a stream that nobody has heard of does not hold the watermark back.
   for (const reader of readers) await reader.announcer.send({}, signal)
   const open = new Set(readers)
@@ -50,7 +55,7 @@ export async function runIngest(deps: RunDeps, signal: AbortSignal): Promise<Ing
       signal.throwIfAborted()
       let next: Reading | undefined
       for (const reader of open) if (next === undefined || reader.position < next.position) next = reader
-      if (next !== undefined && (await next.step(signal))) {
+      if (next !== undefined && (await next.step(open.size === 1, signal))) {
         open.delete(next)
         await next.close()
       }
@@ -66,15 +71,17 @@ class Reading {
   readonly announcer: Announcer
   readonly #source: CollectorSource
   readonly #deps: RunDeps
+  readonly #join: RunJoin
   readonly #pipeline: Pipeline
   readonly #occurrence = createOccurrences()
   #pages: AsyncIterator<Page<unknown>> | undefined
   #after: unknown
   #failures = 0
 
-  constructor(source: CollectorSource, deps: RunDeps) {
+  constructor(source: CollectorSource, deps: RunDeps, join: RunJoin) {
     this.#source = source
     this.#deps = deps
+    this.#join = join
     this.#pipeline = source.formats === undefined ? deps.pipeline : deps.pipeline.withFormats(source.formats)
     const { bus, clock, log, run_id } = deps
     this.announcer = new Announcer(
@@ -88,18 +95,19 @@ class Reading {
     return this.announcer.last_event_time ?? -Infinity
   }
 
-  /** One page. true: that was the last one, and it was said. */
-  async step(signal: AbortSignal): Promise<boolean> {
+  /** One page. true: that was the last one, and it was said. `is_last`: no other stream is open, so nothing more joins what waits. */
+  async step(is_last: boolean, signal: AbortSignal): Promise<boolean> {
     const page = await this.#next(signal)
     signal.throwIfAborted()
     const { announcer } = this
+    const deps = { ...this.#deps, pipeline: this.#pipeline, join: this.#join }
     if (page !== undefined && page.records.length > 0) {
-      const deps = { ...this.#deps, pipeline: this.#pipeline }
       announcer.saw(await publishPage(page.records, this.#occurrence, announcer.scanned_to, announcer.counts, deps, signal))
     }
     this.#after = page?.next ?? this.#after
     announcer.scanned(page?.scanned_to)
     const done = page === undefined || page.done === true
+    if (done && is_last) announcer.saw(await publishJoined(await this.#join.flush(deps.clock.now()), announcer.scanned_to, announcer.counts, deps, signal))
     await announcer.send({ done }, signal)
     return done
   }

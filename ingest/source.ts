@@ -25,6 +25,10 @@ export interface Page<K> {
   next: K
   /** Epoch ms: every event before it is in this or an earlier page; absent where the source cannot tell. */
   scanned_to?: number
+  /** Events held / events that the cloud counted, where the source can tell; null: it cannot now. */
+  completeness?: number | null
+  /** Streams that were found meanwhile (log groups behind a prefix): the collector reads them beside this one. */
+  found?: readonly Source<unknown>[]
   /** A finite source has nothing more (a file that is not followed). */
   done?: boolean
 }

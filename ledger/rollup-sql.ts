@@ -1,10 +1,11 @@
-/** The SQL that turns one day of events into sums with cost. It prices exactly as pricing/rate.ts does; a test holds the two equal. */
+/** The SQL that turns days of events into sums with cost. It prices exactly as pricing/rate.ts does; a test holds the two equal. */
 import { type MeterName, meterNames } from '../pricing/meters.ts'
 
 const DIMENSIONS = ['owner_ref', 'api_key_id', 'provider', 'account_id', 'project_id', 'service', 'model', 'tier', 'ctx'] as const
 const COUNTS = ['requests', 'failed_requests', 'unmetered_requests', 'estimated_requests', 'input_tokens', 'output_tokens', 'reasoning_output_tokens'] as const
 const UNPRICED = ['unpriced_tokens', 'unpriced_images', 'unpriced_audio_ms'] as const
 const MARKS = ['built_marks', 'built_at'] as const
+const DAY_MS = 86_400_000
 
 /** Columns of usage_15m behind `bucket`, and of usage_daily behind `day`. */
 export const rollupColumns = [...DIMENSIONS, ...meterNames, ...COUNTS, ...UNPRICED, 'cost', 'list_cost', ...MARKS] as const
@@ -17,18 +18,29 @@ export const pricedNameSql = (model: string): string => `if(startsWith(${model},
 
 interface Build {
   database: string
-  /** YYYY-MM-DD */
-  day: string
-  /** dirty_days.marks as read before the build. */
-  marks: string
+  /** YYYY-MM-DD with dirty_days.marks as read before the build; at least one. */
+  days: readonly { day: string; marks: string }[]
   /** Start of the build by the clock of the store, "YYYY-MM-DD hh:mm:ss.mmm". */
   built_at: string
   /** Stage table for 15 minutes, with its database. */
   into: string
 }
 
-/** INSERT … SELECT of one day from the deduplicated events: first sums, then prices, so that each group is priced once. */
-export function stage15mSql({ database, day, marks, built_at, into }: Build): string {
+/** Condition on a DateTime64 column: any of the UTC days (YYYY-MM-DD). Neighbours become one range, so that only their granules are read. */
+export function daysRangeSql(column: string, days: readonly string[]): string {
+  const ranges: { from: number; until: number }[] = []
+  for (const from of days.map((day) => Date.parse(day)).sort((a, b) => a - b)) {
+    const last = ranges.at(-1)
+    if (last !== undefined && from <= last.until) last.until = from + DAY_MS
+    else ranges.push({ from, until: from + DAY_MS })
+  }
+  const instant = (ms: number) => `toDateTime64('${new Date(ms).toISOString().slice(0, 10)} 00:00:00', 3, 'UTC')`
+  return `(${ranges.map(({ from, until }) => `${column} >= ${instant(from)} AND ${column} < ${instant(until)}`).join(' OR ')})`
+}
+
+/** INSERT … SELECT of some days from the deduplicated events: first sums, then prices, so that each group is priced once. */
+export function stage15mSql({ database, days, built_at, into }: Build): string {
+  const marks = `transform(toString(toDate(bucket)), [${days.map(({ day }) => `'${day}'`).join(', ')}], [${days.map((day) => `toUInt64(${day.marks})`).join(', ')}], toUInt64(0))`
   const price = (meter: MeterName, column: string) =>
     `if(${meter} > 0, dictGetOrNull('${database}.price_dictionary', '${column}', tuple(toString(provider), ${pricedNameSql('toString(model)')}, toString(tier), toString(ctx), '${meter}'), toDate(bucket)), NULL)`
   const total = (side: 'contract' | 'list') => meterNames.map((meter) => `ifNull(${meter} * ${side}_${meter}, toDecimal128(0, 12))`).join(' + ')
@@ -61,7 +73,10 @@ FROM
                 ${meterNames.map((meter) => `e.${meter} AS m_${meter}`).join(', ')},
                 e.usage_source != 'absent' AND NOT (${meterNames.map((meter) => `e.${meter} IS NULL`).join(' AND ')}) AS metered
             FROM ${database}.usage_events AS e FINAL
-            WHERE e.event_time >= toDateTime64('${day} 00:00:00', 3, 'UTC') AND e.event_time < toDateTime64('${day} 00:00:00', 3, 'UTC') + INTERVAL 1 DAY
+            WHERE ${daysRangeSql(
+              'e.event_time',
+              days.map(({ day }) => day),
+            )}
         )
         GROUP BY bucket, ${DIMENSIONS.join(', ')}
     )
@@ -69,7 +84,7 @@ FROM
 SETTINGS max_bytes_before_external_group_by = 150000000, do_not_merge_across_partitions_select_final = 1`
 }
 
-/** The same day from the stage of 15 minutes, so that the two tables cannot differ. */
+/** The same days from the stage of 15 minutes, so that the two tables cannot differ. */
 export function stageDailySql(from: string, into: string): string {
   const sums = [...meterNames, ...COUNTS, ...UNPRICED, 'cost', 'list_cost'] as const
   return `INSERT INTO ${into} (day, ${rollupColumns.join(', ')})

@@ -42,6 +42,8 @@ interface RunnerParts {
   options?: Partial<RunnerOptions>
 }
 
+/** Partitions take turns, so what is decoded ahead only costs memory. */
+const MAX_RECORDS = 1_000
 /** How far past the last event of a finished run its timers may go. */
 const HORIZON_MS = 2 * 86_400_000
 const MAINTENANCE_MS = 1000
@@ -60,6 +62,7 @@ export async function runDetectors(parts: RunnerParts, signal: AbortSignal): Pro
       runner.options.group,
       { assigned: (partitions) => runner.assigned(partitions), revoked: (partitions) => runner.revoked(partitions), handle: (batch) => runner.handle(batch) },
       signal,
+      { max_records: MAX_RECORDS },
     )
   } finally {
     stopped.abort()

@@ -1,7 +1,9 @@
 /** The registry of formats, and how the config names them. The order here is the default order: the first that accepts wins. */
 import { z } from 'zod'
 import { UsageError } from '../../runtime/errors.ts'
-import type { Format, FormatSpec } from '../format.ts'
+import type { Format, FormatSpec, Joiner } from '../format.ts'
+import { azureApim } from './azure-apim/index.ts'
+import { azureKeyVault } from './azure-key-vault/index.ts'
 import { cloudTrail } from './cloudtrail/index.ts'
 import { mapping } from './mapping/index.ts'
 import { openAiHttp } from './openai-http/index.ts'
@@ -14,6 +16,7 @@ export interface FormatEntry {
   example: unknown
   /** Throws UsageError for a config that does not fit. */
   open(config: unknown): Format
+  joiner?: Joiner
 }
 
 const entry = <C>(spec: FormatSpec<C>): FormatEntry => ({
@@ -21,6 +24,7 @@ const entry = <C>(spec: FormatSpec<C>): FormatEntry => ({
   summary: spec.summary,
   config: spec.config,
   example: spec.example,
+  ...(spec.joiner === undefined ? {} : { joiner: spec.joiner }),
   open: (config) => {
     const parsed = spec.config.safeParse(config)
     if (parsed.success) return spec.create(parsed.data)
@@ -28,7 +32,10 @@ const entry = <C>(spec: FormatSpec<C>): FormatEntry => ({
   },
 })
 
-export const formats: readonly FormatEntry[] = [entry(openAiHttp), entry(cloudTrail), entry(mapping)]
+export const formats: readonly FormatEntry[] = [entry(azureApim), entry(openAiHttp), entry(cloudTrail), entry(azureKeyVault), entry(mapping)]
+
+/** How the parts of a format's records are joined, by format id. */
+export const joiners = (): ReadonlyMap<string, Joiner> => new Map(formats.flatMap(({ id, joiner }) => (joiner === undefined ? [] : [[id, joiner] as const])))
 
 /** Ids of all formats, for `--format` and messages. */
 export const builtinFormats = (): string[] => formats.map((format) => format.id)

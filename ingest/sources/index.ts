@@ -3,7 +3,9 @@ import { z } from 'zod'
 import { label } from '../../schemas/scalars.ts'
 import { createFormats, formatsConfig } from '../formats/index.ts'
 import type { Format } from '../format.ts'
-import type { Page, SourceContext, SourceSpec } from '../source.ts'
+import type { Page, Source, SourceContext, SourceSpec } from '../source.ts'
+import { azureMonitor } from './azure-monitor/index.ts'
+import { cloudwatchLogs } from './cloudwatch-logs/index.ts'
 import { file } from './file/index.ts'
 
 /** A stream to be collected. `id` is the name in the config, `kind` the plugin. */
@@ -33,16 +35,25 @@ const entry = <C>(spec: SourceSpec<C> & { config: z.ZodObject }): SourceEntry =>
   example: spec.example,
   open: async (config, context) => {
     const opened = await spec.create(config as C, context)
-    return opened.map((source) => ({
-      kind: spec.id,
-      stream: source.stream,
-      read: (after, signal) => source.read(after, signal),
-      ...(source.probe === undefined ? {} : { probe: (signal: AbortSignal) => source.probe?.(signal) ?? Promise.resolve() }),
-    }))
+    return opened.map((source) => opening(spec.id, source))
   },
 })
 
-export const sources: readonly SourceEntry[] = [entry(file)]
+const opening = (kind: string, source: Source<unknown>): Omit<CollectorSource, 'id' | 'formats'> => ({
+  kind,
+  stream: source.stream,
+  read: (after, signal) => source.read(after, signal),
+  ...(source.probe === undefined ? {} : { probe: (signal: AbortSignal) => source.probe?.(signal) ?? Promise.resolve() }),
+})
+
+/** A stream that a source has found while it was read: it has the name and the formats of its finder. */
+export const asCollectorSource = (source: Source<unknown>, finder: CollectorSource): CollectorSource => ({
+  id: finder.id,
+  ...opening(finder.kind, source),
+  ...(finder.formats === undefined ? {} : { formats: finder.formats }),
+})
+
+export const sources: readonly SourceEntry[] = [entry(file), entry(cloudwatchLogs), entry(azureMonitor)]
 
 const name = label
   .min(1)

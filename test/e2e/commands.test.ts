@@ -39,6 +39,16 @@ describe('wrong use', () => {
   })
 })
 
+describe('ingest -', () => {
+  it('reads a short input that ends before the store is open', async () => {
+    const data_dir = mkdtempSync(path.join(tmpdir(), 'tokenwatch-stdin-'))
+    const stdin = `${chatLine({ id: 'in-1', at: systemClock.now(), key: madeUpKey('one') })}\n{"other": true}\n`
+    const { code, stdout, stderr } = await runToEnd(['ingest', '-', '--json', '--data-dir', data_dir], { stdin })
+    expect(code, stderr).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ records: 2, accepted: 1, skipped: { 'unknown-format': 1 }, events: { usage: 1 } })
+  })
+})
+
 describe('an embedded installation', { timeout: 120_000 }, () => {
   const log_file = write('app.jsonl', '')
   const config = write(
@@ -50,6 +60,7 @@ describe('an embedded installation', { timeout: 120_000 }, () => {
   afterAll(() => running.stop('SIGKILL'))
 
   it('answers commands while it runs, drains on SIGTERM with 0, and goes on where it was', async () => {
+    await eventually('the start', () => running.output().includes('"running"'))
     const line = (id: string) => `${chatLine({ id, at: systemClock.now(), key: madeUpKey('one') })}\n`
     appendFileSync(log_file, line('1') + line('2') + '{"response": {"id": "chatcmpl-cut\n')
     const countRows = async () => Number((await run('query', 'SELECT count() FROM usage', '--format', 'TSV')).stdout)
@@ -66,6 +77,7 @@ describe('an embedded installation', { timeout: 120_000 }, () => {
     expect(await running.stop()).toBe(0)
     appendFileSync(log_file, line('4'))
     const again = runTokenwatch(['start', '--config', config])
+    await eventually('the second start', () => again.output().includes('"running"'))
     await eventually('the new line, and the old ones once', async () => (await countRows()) === 4)
     expect(await again.stop()).toBe(0)
     expect(await countRows()).toBe(4)

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { appendFileSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { jarsDirectory } from './kafka/jars.ts'
+import { installMoto } from './moto/moto.ts'
 
 type Need = 'kafka' | 'moto' | 'field-data' | 'chromium'
 
@@ -16,8 +17,8 @@ const NEEDS: Record<Need, { present: () => boolean; cure: string }> = {
     cure: 'install Java 17+ and Maven to run the Kafka tests',
   },
   moto: {
-    present: () => given('MOTO_URL') || runs('python3', ['-c', 'import moto.server']),
-    cure: "install moto (pip install 'moto[server]') to run the AWS tests",
+    present: () => given('MOTO_URL') || installMoto(),
+    cure: 'install Python 3 with venv, and let pip reach PyPI once (or set MOTO_URL), to run the AWS tests',
   },
   'field-data': {
     present: () => existsSync(fieldData()),

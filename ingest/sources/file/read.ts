@@ -129,8 +129,8 @@ export function pagesOfPieces(pieces: readonly Piece[], container: Container, pa
   let characters = 0
   pieces.forEach((piece, index) => {
     const text = piece.text.startsWith(BOM) ? piece.text.slice(1) : piece.text
-    for (const { id, at, body, stream } of unpack(text, container)) {
-      records.push({ id: id ?? `${piece.end}`, at, ingested_at: null, body, origin: { source: 'file', stream: stream ?? path } })
+    for (const [part, { id, at, body, stream }] of unpack(text, container).entries()) {
+      records.push({ id: id ?? (part === 0 ? `${piece.end}` : `${piece.end}.${part}`), at, ingested_at: null, body, origin: { source: 'file', stream: stream ?? path } })
       characters += body.length
     }
     if (records.length >= PAGE_RECORDS || characters >= PAGE_CHARACTERS || index === pieces.length - 1) {

@@ -5,7 +5,7 @@
 import { spawn } from 'node:child_process'
 import { closeSync, openSync } from 'node:fs'
 import { devNull } from 'node:os'
-import type { Readable } from 'node:stream'
+import { PassThrough, type Readable } from 'node:stream'
 
 let claimed: Readable | undefined
 
@@ -21,7 +21,8 @@ export function claimInput(wanted: boolean): void {
   if (claimed !== undefined) return
   if (wanted) {
     const relay = spawn(process.execPath, ['-e', 'process.stdin.pipe(process.stdout)'], { stdio: [0, 'pipe', 'inherit'] })
-    claimed = relay.stdout ?? undefined
+    // Piped at once: when the relay has ended, Node throws away what nobody reads yet.
+    claimed = relay.stdout?.pipe(new PassThrough())
     // A run that ends early must not wait for a writer that never ends.
     relay.unref()
   }

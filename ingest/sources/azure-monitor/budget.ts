@@ -1,0 +1,81 @@
+/** The share of the service's request limits that this collector takes. One budget for everything that one identity asks. */
+import type { Clock } from '../../../runtime/clock.ts'
+import type { Answer, LogsApi, Span } from './api.ts'
+import { ThrottledError } from './failure.ts'
+
+export interface BudgetOptions {
+  clock: Clock
+  /** Requests in any 30 s; the service allows an identity 200. */
+  requests: number
+  /** At the same time; the service runs 5 of an identity and queues the others. */
+  concurrent: number
+}
+
+const PERIOD_MS = 30_000
+
+export class Budget {
+  readonly #options: BudgetOptions
+  /** Times of the last requests, oldest first. */
+  readonly #starts: number[] = []
+  #running = 0
+  #paused_until = 0
+  #waiting: (() => void)[] = []
+  #turn: Promise<void> = Promise.resolve()
+
+  constructor(options: BudgetOptions) {
+    this.#options = options
+  }
+
+  /** Waits for its turn, first come first served: a busy table cannot starve the others. Throws when the signal aborts. */
+  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    const before = this.#turn
+    let done: () => void = () => undefined
+    this.#turn = new Promise((resolve) => (done = resolve))
+    try {
+      await before
+      await this.#place(signal)
+      signal.throwIfAborted()
+      this.#running++
+      this.#starts.push(this.#options.clock.now())
+    } finally {
+      done()
+    }
+    try {
+      return await work()
+    } finally {
+      this.#running--
+      this.#waiting.shift()?.()
+    }
+  }
+
+  /** The service asked for a rest: nobody asks it before. */
+  pause(ms: number): void {
+    this.#paused_until = Math.max(this.#paused_until, this.#options.clock.now() + ms)
+  }
+
+  async #place(signal: AbortSignal): Promise<void> {
+    const { clock, requests, concurrent } = this.#options
+    while (!signal.aborted) {
+      const now = clock.now()
+      // A clock that was set back must not hold everybody up for hours.
+      while (this.#starts.length > 0 && ((this.#starts[0] ?? 0) <= now - PERIOD_MS || (this.#starts[0] ?? 0) > now)) this.#starts.shift()
+      const wait = Math.max(Math.min(this.#paused_until - now, 300_000), this.#starts.length >= requests ? (this.#starts[0] ?? now) + PERIOD_MS - now : 0)
+      if (wait > 0) await clock.sleep(wait, signal)
+      else if (this.#running >= concurrent) await new Promise<void>((resolve) => this.#waiting.push(resolve))
+      else return
+    }
+  }
+}
+
+/** The same API within a budget. */
+export const limited = (api: LogsApi, budget: Budget): LogsApi => ({
+  queryWindow: (workspace: string, kql: string, timespan: Span, signal: AbortSignal): Promise<Answer> =>
+    budget.run(signal, async () => {
+      try {
+        return await api.queryWindow(workspace, kql, timespan, signal)
+      } catch (error) {
+        if (error instanceof ThrottledError) budget.pause(error.retry_after_ms ?? 5_000)
+        throw error
+      }
+    }),
+})
