@@ -21,13 +21,20 @@ describe.skipIf(!needs('kafka'))('outages', () => {
   let written = 0
 
   const write = (lines: number) => {
-    appendFileSync(log_file, Array.from({ length: lines }, () => `${chatLine({ id: `o${(written += 1)}`, at: systemClock.now(), key: madeUpKey(`svc-${written % 5}`) })}\n`).join(''))
+    appendFileSync(
+      log_file,
+      Array.from({ length: lines }, () => `${chatLine({ id: `o${(written += 1)}`, at: systemClock.now(), key: madeUpKey(`svc-${written % 5}`) })}\n`).join(''),
+    )
   }
   const stored = async (): Promise<number> => {
     const answer = await fetch(`${front?.url}/`, { method: 'POST', body: 'SELECT count() FROM tokenwatch.usage FORMAT TSV' }).catch(() => undefined)
     return answer?.ok ? Number(await answer.text()) : -1
   }
-  const said = (text: string): number => running?.output().split('\n').filter((line) => line.includes(text)).length ?? 0
+  const said = (text: string): number =>
+    running
+      ?.output()
+      .split('\n')
+      .filter((line) => line.includes(text)).length ?? 0
 
   afterAll(async () => {
     await running?.stop('SIGKILL')

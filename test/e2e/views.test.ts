@@ -34,7 +34,10 @@ describe('the views of the store', () => {
     try {
       const rows = await store.query<{ table: string; name: string; comment: string }>(`SELECT table, name, comment FROM system.columns WHERE database = '${store.database}'`)
       const missing = Object.entries(VIEWS).flatMap(([view, columns]) =>
-        columns.split(' ').filter((column) => !rows.some(({ table, name, comment }) => table === view && name === column && comment !== '')).map((column) => `${view}.${column}`),
+        columns
+          .split(' ')
+          .filter((column) => !rows.some(({ table, name, comment }) => table === view && name === column && comment !== ''))
+          .map((column) => `${view}.${column}`),
       )
       expect(missing).toEqual([])
     } finally {

@@ -29,6 +29,10 @@ const SOLE_IMPORTER: Record<string, (file: string) => boolean> = {
   '@clickhouse/client': (file) => file === 'store/clickhouse.ts',
   chdb: (file) => file.startsWith('store/embedded'),
   'node:sqlite': (file) => file.startsWith('bus/embedded'),
+  '@azure/identity': (file) => file.startsWith('ingest/sources/azure-monitor/'),
+  '@azure/monitor-query': (file) => file.startsWith('ingest/sources/azure-monitor/'),
+  '@azure/monitor-query-logs': (file) => file.startsWith('ingest/sources/azure-monitor/'),
+  '@aws-sdk/client-cloudwatch-logs': (file) => file.startsWith('ingest/sources/cloudwatch-logs/'),
   nodemailer: (file) => file.startsWith('alert/sinks/email/'),
 }
 
