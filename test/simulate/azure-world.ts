@@ -67,7 +67,7 @@ export async function createAzureWorld(context: WorldContext, http: boolean): Pr
 }
 
 const tiers = ({ poll, overlap, recount, recount_over }: AzureMonitorConfig): Tier[] => [
-  { name: 'round', reach: overlap, every: poll, slack: 2 * MINUTE },
+  { name: 'round', reach: overlap - 2 * MINUTE, every: poll, slack: 4 * MINUTE },
   { name: 'recount', reach: recount_over - HOUR, every: recount, slack: 5 * MINUTE },
 ]
 
@@ -113,7 +113,7 @@ function rowOf({ time, visible_at, body }: TrueRecord, random: Random): ModelRow
 
 /** What the service does wrong where the plan has a storm, one thing a storm. */
 function faultsOf(plan: Plan, random: Random, now: () => number): () => Fault | undefined {
-  const kinds = plan.cloud.map(() => pick(random, ['throttle', 'busy', 'slow', 'partial', 'short', 'nonsense', 'no-content'] as const))
+  const kinds = plan.cloud.map(() => pick(random, ['throttle', 'busy', 'slow', 'partial', 'short', 'nonsense'] as const))
   const lots = seededRandom(plan.seed ^ 0x5151)
   return () => {
     const index = plan.cloud.findIndex((storm) => hits([storm], now(), lots))
@@ -123,7 +123,7 @@ function faultsOf(plan: Plan, random: Random, now: () => number): () => Fault | 
     if (kind === 'busy') return { kind: 'status', status: pick(lots, [500, 502, 503]) }
     if (kind === 'slow') return { kind: 'status', status: 504 }
     if (kind === 'nonsense') return { kind: 'nonsense', body: pick(lots, ['', '<html>', '{"tables":[]}', '{"tables":[{"columns":[],"rows":[]}]}']) }
-    return kind === 'no-content' ? { kind } : { kind, keep: lots() }
+    return { kind, keep: lots() }
   }
 }
 

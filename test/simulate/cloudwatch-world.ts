@@ -160,7 +160,7 @@ export async function createCloudWatchWorld(context: WorldContext, http: boolean
     records,
     end: last + 26 * HOUR,
     start: config.start,
-    honest_within: 40 * MINUTE,
+    honest_within: 25 * MINUTE,
     marks: marksOf,
     open: async (life, log) => {
       const own: number[] = []

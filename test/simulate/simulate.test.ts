@@ -3,6 +3,8 @@ import { describeFaults, repeatWith, runSeed, runSeeds, type Sum } from './seeds
 
 const SEEDS = 300
 const CHUNK = 50
+// Some seconds on a quiet machine.
+const timeout = 240_000
 
 /** Readable when it fails: the seed, what is wrong, and how to see it again. */
 const failures = (sum: Sum, http = false): string[] => sum.failed.map(({ seed, cloud, faults }) => `seed ${seed}: ${repeatWith(seed, cloud, http)}\n${describeFaults(faults)}`)
@@ -10,7 +12,7 @@ const range = (from: number, count: number): number[] => Array.from({ length: co
 
 describe('simulated clouds', () => {
   for (let from = 0; from < SEEDS; from += CHUNK) {
-    it(`seeds ${from} to ${from + CHUNK - 1}: nothing lost, nothing counted twice, in time and within the quota`, async () => {
+    it(`seeds ${from} to ${from + CHUNK - 1}: nothing lost, nothing counted twice, in time and within the quota`, { timeout }, async () => {
       const sum = await runSeeds(range(from, CHUNK))
       expect(failures(sum)).toEqual([])
       expect([sum.seeds, sum.lost, sum.twice]).toEqual([CHUNK, 0, 0])
@@ -18,7 +20,7 @@ describe('simulated clouds', () => {
     })
   }
 
-  it('the real SDK clients over HTTP see the same', async () => {
+  it('the real SDK clients over HTTP see the same', { timeout }, async () => {
     const sum = await runSeeds(range(0, 4), { http: true })
     expect(failures(sum, true)).toEqual([])
     expect(sum.events).toBeGreaterThan(50)
@@ -36,7 +38,7 @@ describe('simulated clouds', () => {
     ['cloudwatch', 2],
     ['azure', 3],
   ] as const) {
-    it(`${cloud}: a process that is killed at any step loses nothing and counts nothing twice`, async () => {
+    it(`${cloud}: a process that is killed at any step loses nothing and counts nothing twice`, { timeout }, async () => {
       for (const after_steps of [...range(1, 60), ...range(0, 20).map((n) => 70 + 13 * n)]) {
         const result = await runSeed(seed, {
           cloud,

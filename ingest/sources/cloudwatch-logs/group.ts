@@ -241,8 +241,9 @@ class GroupSource implements Source<ScanState> {
     }
     this.#metric_denied = false
     this.#state = this.#agreed({ ...this.#state, last_reconciled_minute: this.#reconciliation.next })
-    const answer = this.#reconciliation.answer()
-    if (answer !== undefined && this.#reread === undefined) {
+    // Not before the running rescan is done: it may find what is missing, and an answer that nobody follows is used up.
+    const answer = this.#reread === undefined ? this.#reconciliation.answer() : undefined
+    if (answer !== undefined) {
       log.warn('CloudWatch counted more events than were found: scanning again', { stream: this.stream, missing: this.#reconciliation.missing, scan: answer.tier })
       const from = Math.max(this.#state.floor, hourOf(answer.first - settings.overlap[answer.tier]))
       const window: ScanWindow = { tier: answer.tier, from, to: minuteOf(this.#state.hot_scanned_to) - 1 }
