@@ -7,7 +7,7 @@ import { ensureKafka } from '../test/support/kafka/kafka.ts'
 import { eventually, runTokenwatch } from '../test/support/process.ts'
 import { cpuMicros, peakMemoryMb } from './process-figures.ts'
 
-const SETTLE_MS = 8_000
+const SETTLE_MS = 40_000 // the rollup looks less often after half a minute of quiet
 const WATCH_MS = 15_000
 
 export async function idleCpu() {

@@ -39,6 +39,9 @@ export const rollupDefaults: RollupOptions = { poll_ms: 1000, settle_ms: 10_000,
 // For so long after its last write a day is compared again even if it was right: a slower second rollup could have replaced it by older sums.
 const RECHECK_MS = 600_000
 const MAX_TRIES = 20
+// Where nothing was written for half a minute the look is taken less often: an idle installation should cost nothing.
+const QUIET_LOOKS = 30
+const QUIET_FACTOR = 5
 const MAX_PAUSE_MS = 5000
 
 const rebuilt = counter('tokenwatch_rollup_days_total', 'days rebuilt by the rollup')
@@ -56,12 +59,15 @@ export async function runRollup({ store, clock, log, options }: RollupDeps, sign
   const stage = await createStage(store)
   const settled = new Map<string, string>()
   const pace = new Map<string, { started: number; duration: number }>()
+  let quiet_looks = 0
   try {
     while (!signal.aborted) {
       const began = clock.now()
-      await retry(() => look(stage, settings, { settled, pace }, log, signal), { clock, signal, log, what: 'the rollup', max_tries: MAX_TRIES })
+      const busy = await retry(() => look(stage, settings, { settled, pace }, log, signal), { clock, signal, log, what: 'the rollup', max_tries: MAX_TRIES })
+      quiet_looks = busy ? 0 : quiet_looks + 1
+      const poll_ms = settings.poll_ms * (quiet_looks > QUIET_LOOKS ? QUIET_FACTOR : 1)
       // A long pass is followed by as long a pause, so that inserts and questions get their share of the machine.
-      await clock.sleep(Math.max(settings.poll_ms, Math.min(clock.now() - began, MAX_PAUSE_MS)), signal)
+      await clock.sleep(Math.max(poll_ms, Math.min(clock.now() - began, MAX_PAUSE_MS)), signal)
     }
   } finally {
     await stage.drop().catch((error: unknown) => log.warn('the stage of the rollup could not be dropped', { error: messageOf(error) }))
@@ -101,7 +107,8 @@ interface Memory {
   pace: Map<string, { started: number; duration: number }>
 }
 
-async function look(stage: Stage, settings: RollupOptions, { settled, pace }: Memory, log: Logger, signal: AbortSignal): Promise<void> {
+/** False: nothing was written lately. */
+async function look(stage: Stage, settings: RollupOptions, { settled, pace }: Memory, log: Logger, signal: AbortSignal): Promise<boolean> {
   const { store } = stage
   await markRepricedDays(store)
   const state = await readDays(store, (day, now) => settled.get(day.day) !== day.marks || now - day.at < RECHECK_MS)
@@ -119,10 +126,10 @@ async function look(stage: Stage, settings: RollupOptions, { settled, pace }: Me
     if (day.built ? quiet : rested) due.push(day)
   }
   waiting.set(dirty)
-  if (due.length === 0) return
+  if (due.length === 0) return dirty > 0
   await reloadPrices(store)
   for (const portion of await stage.portions(due)) {
-    if (signal.aborted) return
+    if (signal.aborted) return true
     const { rows, duration } = await stage.rebuild(portion, state)
     const each = duration / portion.length
     for (const { day } of portion) {
@@ -132,6 +139,7 @@ async function look(stage: Stage, settings: RollupOptions, { settled, pace }: Me
     }
     log.debug('days rebuilt', { days: portion.map(({ day }) => day).join(' '), rows, duration_ms: duration })
   }
+  return true
 }
 
 /** The dictionary is the truth of the rollup; without the reload it may be a minute behind the table. */

@@ -46,6 +46,7 @@ interface RunnerParts {
 const MAX_RECORDS = 1_000
 /** How far past the last event of a finished run its timers may go. */
 const HORIZON_MS = 2 * 86_400_000
+const OWNERSHIP_MS = 60_000
 const MAINTENANCE_MS = 1000
 /** How long a partition may stay silent below its end before its committed offset is asked for (records that were rejected). */
 const STUCK_MS = 2000
@@ -142,7 +143,7 @@ class Runner {
   /** What happens without events: silence, poison at the end of a partition, snapshots, ownership. */
   async maintain(signal: AbortSignal): Promise<void> {
     const { clock } = this.#parts
-    let warned_at = -Infinity
+    let looked_at = -Infinity
     while (!signal.aborted) {
       await clock.sleep(MAINTENANCE_MS, signal)
       if (signal.aborted || !this.#loaded) continue
@@ -150,7 +151,10 @@ class Runner {
         if (this.#pending.length > 0 && clock.now() - this.#moved_at >= STUCK_MS) await this.#skipRejected()
         await this.#progressed()
         if (this.#changed && clock.now() - this.#snapshot_at >= this.options.snapshot_interval) await this.#save()
-        if (clock.now() - warned_at >= 60_000 && (await this.#partlyOwned())) warned_at = clock.now()
+        if (clock.now() - looked_at >= OWNERSHIP_MS) {
+          looked_at = clock.now()
+          await this.#partlyOwned()
+        }
       }).catch((error: unknown) => {
         // Bus or store away: the consumer meets the same trouble and decides; here only the next round is lost.
         this.#parts.log.warn('detector upkeep failed, it is tried again', { error: messageOf(error) })
@@ -358,16 +362,15 @@ class Runner {
     }
   }
 
-  async #partlyOwned(): Promise<boolean> {
+  async #partlyOwned(): Promise<void> {
     const all: PartitionOffset[] = await this.#parts.bus.end_offsets([...this.topics, 'progress.v1'] satisfies TopicName[])
     const unowned = all.filter((partition) => !this.#owned.has(partName(partition)))
     runnerMetrics.unowned.set(unowned.length)
-    if (unowned.length === 0) return false
+    if (unowned.length === 0) return
     this.#parts.log.error('this detect process owns only a part of the events, so its baselines are wrong: run exactly one process with the role detect', {
       unowned: unowned.length,
       of: all.length,
     })
-    return true
   }
 
   #nameOf(run: Run, keyed: Keyed): string {
