@@ -111,7 +111,9 @@ class Runner {
       if (!this.#loaded) await this.#load()
       for (const partition of partitions) this.#owned.add(partName(partition))
       this.#moved_at = this.#parts.clock.now()
-      return partitions.flatMap((partition) => this.#positions.get(partName(partition)) ?? [])
+      // A partition that the snapshot does not know was not read when it was taken. What the group committed since then is in no
+      // state, so it is read from its beginning: after a crash the committed offset would skip it.
+      return partitions.map((partition) => this.#positions.get(partName(partition)) ?? { topic: partition.topic, partition: partition.partition, offset: 0n })
     })
   }
 

@@ -38,6 +38,7 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
   let smtp: SmtpReceiver
   const expected = { requests: 0, input_tokens: 0, output_tokens: 0, incidents: 0 }
   let serial = 0
+  let findings = ''
 
   /** Ordinary calls, and one stolen-key checker on a key and an address of its own. */
   const write = (ordinary: number, incident: boolean) => {
@@ -106,6 +107,7 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
 
   it('loses and doubles nothing under kill -9 at every crash point', { timeout: 420_000 }, async ({ onTestFailed }) => {
     onTestFailed(() => {
+      console.error(findings)
       for (const [room, process] of running) console.error(`--- ${room}\n${process.output().slice(-3000)}`)
     })
     for (const room of Object.keys(ROLES) as Room[]) start(room)
@@ -162,6 +164,7 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
     expect(await ask(`${export_sql.replace('spend_daily', 'tokenwatch.spend_daily')} FORMAT CSV`)).toBe(embedded.stdout)
 
     const firing = `SELECT alert_id FROM tokenwatch.alerts WHERE detector = 'invalid-request-burst' AND NOT backfill AND severity IN ('medium', 'high', 'critical') FORMAT TSV`
+    findings = await ask("SELECT entity, severity, reason, backfill, run_id, state FROM tokenwatch.findings ORDER BY entity FORMAT TSV")
     await eventually('a mail for each incident', async () => new Set(told(smtp)).size >= expected.incidents, 60_000).catch(() => {})
     expect((await ask(firing)).trim().split('\n').length).toBeGreaterThanOrEqual(expected.incidents)
     expect(crashed.toSorted()).toEqual(
