@@ -164,7 +164,7 @@ describe.skipIf(!has_kafka)('three processes on real Kafka', () => {
     expect(await ask(`${export_sql.replace('spend_daily', 'tokenwatch.spend_daily')} FORMAT CSV`)).toBe(embedded.stdout)
 
     const firing = `SELECT alert_id FROM tokenwatch.alerts WHERE detector = 'invalid-request-burst' AND NOT backfill AND severity IN ('medium', 'high', 'critical') FORMAT TSV`
-    findings = await ask("SELECT entity, severity, reason, backfill, run_id, state FROM tokenwatch.findings ORDER BY entity FORMAT TSV")
+    findings = await ask('SELECT entity, severity, reason, backfill, run_id, state FROM tokenwatch.findings ORDER BY entity FORMAT TSV')
     await eventually('a mail for each incident', async () => new Set(told(smtp)).size >= expected.incidents, 60_000).catch(() => {})
     expect((await ask(firing)).trim().split('\n').length).toBeGreaterThanOrEqual(expected.incidents)
     expect(crashed.toSorted()).toEqual(
