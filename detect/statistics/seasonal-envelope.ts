@@ -2,7 +2,7 @@
  * What is normal for one metric of one key: an hour-of-day profile and an envelope around what is left over. Learns closed
  * buckets only; about 3.5 kB.
  */
-import { Ewma } from './decayed.ts'
+import { Ewma } from './ewma.ts'
 import { LogHistogram } from './log-histogram.ts'
 
 const HOUR_MS = 3_600_000

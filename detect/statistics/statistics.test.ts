@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { mean, poissonDistribution, quantileSorted } from 'simple-statistics'
 import { describe, expect, it } from 'vitest'
 import { seededRandom } from '../../runtime/random.ts'
-import { DecayedCount, Ewma } from './decayed.ts'
+import { Ewma } from './ewma.ts'
 import { LogHistogram } from './log-histogram.ts'
 import { SeasonalEnvelope } from './seasonal-envelope.ts'
 import { gammaPoissonBound, gammaPoissonTail, logGamma, poissonTail } from './tails.ts'
@@ -99,21 +99,8 @@ describe('tails', () => {
   })
 })
 
-describe('decayed values', () => {
-  it('do not depend on the order of arrival', () => {
-    const events = fc.array(fc.tuple(fc.integer({ min: 0, max: 1e6 }), fc.integer({ min: 1, max: 9 })), { minLength: 2, maxLength: 30 })
-    fc.assert(
-      fc.property(events, (list) => {
-        const one = new DecayedCount(1e5)
-        const other = new DecayedCount(1e5)
-        for (const [at, amount] of list) one.add(at, amount)
-        for (const [at, amount] of list.toReversed()) other.add(at, amount)
-        expect(one.at(2e6)).toBeCloseTo(other.at(2e6), 6)
-      }),
-    )
-  })
-
-  it('begin as a plain mean (oracle: simple-statistics)', () => {
+describe('Ewma', () => {
+  it('begins as a plain mean (oracle: simple-statistics)', () => {
     fc.assert(
       fc.property(fc.array(fc.double({ min: -1e6, max: 1e6, noNaN: true }), { minLength: 1, maxLength: 90 }), (list) => {
         const average = new Ewma(0.01)
