@@ -47,7 +47,7 @@ export async function deliverOnce<T extends TopicName>(delivery: Delivery<T>, at
   if (signal.aborted) return 'aborted'
   try {
     const batch = await decodeAndPark(delivery, deps)
-    if (!signal.aborted && batch.records.length > 0) await consumer.handle(batch, signal)
+    if (!signal.aborted) await (batch.records.length > 0 ? consumer.handle(batch, signal) : consumer.skipped?.({ topic, partition, offset: batch.last + 1n }))
     if (signal.aborted) return 'aborted'
     consumed.inc({ topic, group }, batch.records.length)
     return 'handled'

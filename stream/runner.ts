@@ -48,8 +48,6 @@ const MAX_RECORDS = 1_000
 const HORIZON_MS = 2 * 86_400_000
 const OWNERSHIP_MS = 60_000
 const MAINTENANCE_MS = 1000
-/** How long a partition may stay silent below its end before its committed offset is asked for (records that were rejected). */
-const STUCK_MS = 2000
 const FINISHED_KEPT = 200
 
 /** Resolves when the signal aborted and the last snapshot is written; rejects when bus or store cannot go on. */
@@ -61,7 +59,12 @@ export async function runDetectors(parts: RunnerParts, signal: AbortSignal): Pro
     await parts.bus.consume<EventTopic | 'progress.v1'>(
       [...runner.topics, 'progress.v1'],
       runner.options.group,
-      { assigned: (partitions) => runner.assigned(partitions), revoked: (partitions) => runner.revoked(partitions), handle: (batch) => runner.handle(batch) },
+      {
+        assigned: (partitions) => runner.assigned(partitions),
+        revoked: (partitions) => runner.revoked(partitions),
+        handle: (batch) => runner.handle(batch),
+        skipped: (to) => runner.skipped(to),
+      },
       signal,
       { max_records: MAX_RECORDS },
     )
@@ -89,7 +92,6 @@ class Runner {
   #loaded = false
   #changed = false
   #snapshot_at: number
-  #moved_at: number
   #failure: unknown
   /** One thing at a time: partitions are handed over concurrently, the state is one. */
   #turn: Promise<unknown> = Promise.resolve()
@@ -102,7 +104,6 @@ class Runner {
     this.#outbox = new Outbox(parts.bus, parts.clock, parts.log, options.backfill_after)
     this.topics = this.#folds.topics
     this.#snapshot_at = parts.clock.now()
-    this.#moved_at = parts.clock.now()
   }
 
   /** Loads the snapshot once and starts where it stands. */
@@ -110,7 +111,6 @@ class Runner {
     return this.#exclusive(async () => {
       if (!this.#loaded) await this.#load()
       for (const partition of partitions) this.#owned.add(partName(partition))
-      this.#moved_at = this.#parts.clock.now()
       // A partition that the snapshot does not know was not read when it was taken. What the group committed since then is in no
       // state, so it is read from its beginning: after a crash the committed offset would skip it.
       return partitions.map((partition) => this.#positions.get(partName(partition)) ?? { topic: partition.topic, partition: partition.partition, offset: 0n })
@@ -142,7 +142,15 @@ class Runner {
     })
   }
 
-  /** What happens without events: silence, poison at the end of a partition, snapshots, ownership. */
+  /** Rejected records: progress waits for the end of the partition, so their place counts as read. */
+  skipped(to: PartitionOffset): Promise<void> {
+    return this.#exclusive(async () => {
+      this.#moved(to, to.offset)
+      await this.#progressed()
+    })
+  }
+
+  /** What happens without events: silence, snapshots, ownership. */
   async maintain(signal: AbortSignal): Promise<void> {
     const { clock } = this.#parts
     let looked_at = -Infinity
@@ -150,7 +158,6 @@ class Runner {
       await clock.sleep(MAINTENANCE_MS, signal)
       if (signal.aborted || !this.#loaded) continue
       await this.#exclusive(async () => {
-        if (this.#pending.length > 0 && clock.now() - this.#moved_at >= STUCK_MS) await this.#skipRejected()
         await this.#progressed()
         if (this.#changed && clock.now() - this.#snapshot_at >= this.options.snapshot_interval) await this.#save()
         if (clock.now() - looked_at >= OWNERSHIP_MS) {
@@ -236,7 +243,6 @@ class Runner {
     const name = partName(batch)
     const before = this.#positions.get(name)
     if (before === undefined || before.offset < offset) this.#positions.set(name, { topic: batch.topic, partition: batch.partition, offset })
-    this.#moved_at = this.#parts.clock.now()
     this.#changed = true
   }
 
@@ -352,16 +358,6 @@ class Runner {
       what: 'the store (detector state)',
       log: this.#parts.log,
     })
-  }
-
-  /** Rejected records never reach handle, but the group's committed offset moves past them. */
-  async #skipRejected(): Promise<void> {
-    for (const { topic, partition, committed } of await this.#parts.bus.lag(this.options.group)) {
-      if (committed !== null && this.#owned.has(partName({ topic, partition })) && topic !== 'progress.v1') {
-        const before = this.#positions.get(partName({ topic, partition }))
-        if (before === undefined || before.offset < committed) this.#positions.set(partName({ topic, partition }), { topic, partition, offset: committed })
-      }
-    }
   }
 
   async #partlyOwned(): Promise<void> {

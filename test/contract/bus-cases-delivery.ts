@@ -1,6 +1,7 @@
 /** Handing over, again if need be, and committing. */
 import { expect, it } from 'vitest'
 import { systemClock } from '../../runtime/clock.ts'
+import type { PartitionOffset } from '../../bus/bus.ts'
 import type { Reject } from '../../schemas/rejects.ts'
 import type { MakeHarness } from './bus.ts'
 import { usageOf, usageSeries } from './bus-events.ts'
@@ -91,9 +92,11 @@ export function deliveryCases(makeHarness: MakeHarness): void {
     const harness = await harnessFor(makeHarness)
     const bus = await harness.open()
     await harness.writeRaw('usage.v1', 0, ['nonsense', '{}', '7'])
-    const first = consuming(bus, 'all-bad', { handle: () => expect.unreachable() })
+    const skipped: PartitionOffset[] = []
+    const first = consuming(bus, 'all-bad', { handle: () => expect.unreachable(), skipped: async (to) => void skipped.push(to) })
     await until('the offset moved on', async () => (await bus.lag('all-bad')).some(({ partition, committed }) => partition === 0 && committed === 3n))
     await first.stop()
+    expect(skipped.at(-1)).toEqual({ topic: 'usage.v1', partition: 0, offset: 3n })
     const second = consuming(bus, 'all-bad-too')
     await until('the offset moved on', async () => (await bus.lag('all-bad-too')).some(({ partition, committed }) => partition === 0 && committed === 3n))
     expect(second.batches).toEqual([])

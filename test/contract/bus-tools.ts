@@ -67,6 +67,7 @@ export function consuming(bus: Bus, group: string, over: Partial<Consumer<'usage
       running.revoked.push(...partitions)
       await over.revoked?.(partitions)
     },
+    skipped: async (to) => over.skipped?.(to),
     handle: async (batch, signal) => {
       await over.handle?.(batch, signal)
       running.batches.push(batch)
