@@ -9,6 +9,8 @@ import { clickhouseRoutes } from './clickhouse-http.ts'
 import { spendByDay } from './spend.ts'
 import { createStatus } from './status.ts'
 
+export { clickhouseRoutes }
+
 interface ConsoleContext {
   store: Pick<Store, 'database' | 'query' | 'read'>
   clock: Clock

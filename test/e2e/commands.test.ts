@@ -91,3 +91,16 @@ describe('an embedded installation', { timeout: 120_000 }, () => {
     expect(kept).not.toContain(madeUpKey('one'))
   })
 })
+
+describe('an embedded store without the console', { timeout: 60_000 }, () => {
+  it('still answers the questions of other commands, because nobody else can open it', async () => {
+    const config = write('store-only.yaml', JSON.stringify({ data_dir: path.join(directory, 'store-only') }))
+    const running = runTokenwatch(['start', '--role', 'store', '--config', config])
+    try {
+      await eventually('the start', () => running.output().includes('"running"'), 30_000)
+      expect(await runToEnd(['query', 'SELECT 1 AS one FORMAT JSONEachRow', '--config', config])).toMatchObject({ code: 0, stdout: '{"one":1}\n' })
+    } finally {
+      expect(await running.stop(), running.output()).toBe(0)
+    }
+  })
+})
