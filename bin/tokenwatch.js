@@ -18,7 +18,7 @@ process.env.UV_THREADPOOL_SIZE ??= '16'
 const HEAVY = ['start', 'demo', 'ingest']
 // Both allocators keep what they once had: without bounds a load of some minutes costs 150 MB more for as long as the process lives.
 const HEAP = ['--max-semi-space-size=16']
-const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '262144', MALLOC_TRIM_THRESHOLD_: '4194304' }
+const MALLOC = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '65536', MALLOC_TRIM_THRESHOLD_: '1048576' }
 
 if (Number(process.versions.node.split('.')[0]) >= NEEDED_MAJOR) {
   boundMemory()

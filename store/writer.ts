@@ -44,10 +44,10 @@ interface Waiting {
 
 // One batch of the bus. Four to six partitions of usage together fill one insert. Twice as many rows cost a tenth less CPU a row, but
 // what waits is a few kilobytes each for V8 to copy about, and the engine takes some 10 kB a row while it inserts.
-const MAX_RECORDS = 2_500
+const MAX_RECORDS = 1_250
 // Batches come in bursts, one per partition: when enough waits and this long nothing was added, the others wait for us.
 const QUIET_MS = 25
-const ENOUGH_ROWS = 2_000
+const ENOUGH_ROWS = 1_000
 const YIELD_EVERY = 500
 
 const waitingRows = gauge('tokenwatch_store_waiting_rows', 'rows that wait for the next insert')
@@ -59,7 +59,7 @@ const waitingRows = gauge('tokenwatch_store_waiting_rows', 'rows that wait for t
  */
 export async function runWriter(deps: WriterDeps, signal: AbortSignal): Promise<void> {
   const { bus, clock } = deps
-  const { max_rows = 10_000, max_bytes = 8_000_000, max_wait_ms = 250 } = deps.options ?? {}
+  const { max_rows = 5_000, max_bytes = 8_000_000, max_wait_ms = 250 } = deps.options ?? {}
   const broken = new AbortController()
   const stop = AbortSignal.any([signal, broken.signal])
   const queue = createQueue()
