@@ -12,7 +12,7 @@ import { type Claim, type GroupFile, HEARTBEAT_MS } from './embedded-group.ts'
 import type { LogFile, LogPartition } from './embedded-log.ts'
 import { commitFailures } from './metrics.ts'
 
-const READ_ROWS = 500 // the thread is blocked for about 3 ms per read
+const READ_ROWS = 500 // the thread is blocked for about 1 ms per read
 const BATCH_BYTES = 4_000_000
 const RETRY_MS = 1_000
 

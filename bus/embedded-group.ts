@@ -3,7 +3,8 @@
  * deterministic division inside a write transaction. A claim carries a generation that grows each time it changes hands;
  * a commit with another member or generation is refused.
  */
-import { writeTransaction, type LogFile } from './embedded-log.ts'
+import { writeTransaction } from './embedded-file.ts'
+import type { LogFile } from './embedded-log.ts'
 
 /** A process that died without a word loses its partitions after this time. */
 export const LEASE_MS = 10_000

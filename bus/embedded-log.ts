@@ -1,32 +1,18 @@
 /** The file of the embedded bus: partitions, records, retention. Synchronous; every transaction is short. */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { DatabaseSync, type StatementSync } from 'node:sqlite'
-import { messageOf, TransientError, UsageError } from '../runtime/errors.ts'
-import { type TopicName, topicNames, topics } from '../schemas/topics.ts'
+import type { DatabaseSync, StatementSync } from 'node:sqlite'
+import { messageOf } from '../runtime/errors.ts'
+import { type TopicName, topicNames } from '../schemas/topics.ts'
+import { connect, writeTransaction } from './embedded-file.ts'
+import { type NewRecord, packRows, unpackRow } from './embedded-rows.ts'
+import { prepareSchema } from './embedded-schema.ts'
 
 export interface LogPartition {
   id: number
   topic: TopicName
   partition: number
 }
-/** `key` is kept for compacted topics only. */
-export interface NewRecord {
-  id: number
-  key: string | null
-  value: string
-}
-
-const SCHEMA_VERSION = 1
-const SCHEMA = `
-  create table partitions (id integer primary key, topic text not null, partition integer not null, next_offset integer not null default 0, unique (topic, partition));
-  create table records (partition_id integer not null, offset integer not null, at integer not null, key text, value text not null, primary key (partition_id, offset)) without rowid;
-  create index records_by_key on records (partition_id, key, offset) where key is not null;
-  create table groups (name text primary key, epoch integer not null) without rowid;
-  create table members (group_name text not null, member text not null, topics text not null, lease_until integer not null, primary key (group_name, member)) without rowid;
-  create table claims (group_name text not null, partition_id integer not null, member text, generation integer not null, committed integer, primary key (group_name, partition_id)) without rowid;
-  pragma user_version = ${SCHEMA_VERSION};
-`
 
 /**
  * Two connections of one thread on one file. `append` syncs every commit to the disk (a publish promises durability);
@@ -37,97 +23,30 @@ export interface LogFile {
   readonly side: DatabaseSync
   /** One durable transaction; returns the next offset of each partition that was touched. */
   append(records: readonly NewRecord[], at: number): Map<number, number>
-  /** Records from `from` on, at most `limit` and about `max_bytes` (at least one record). */
+  /** Records from `from` on, at most `limit` and about `max_bytes` (at least one record). Throws when the file is damaged. */
   read(id: number, from: number, limit: number, max_bytes: number): { offset: number; value: string }[]
   /** Next offset per partition id. */
   ends(): Map<number, number>
-  firstOffset(id: number): number | undefined
   /** Changes when any other connection committed. */
   version(): number
-  /** Deletes at most 1,000 records appended before `before`; returns how many. */
-  expire(id: number, before: number): number
-  /** Deletes at most 1,000 records that a later one of the same key supersedes; returns how many. */
-  compact(id: number): number
+  /** Deletes some of the records appended before `before`; true while there may be more. */
+  expire(id: number, before: number): boolean
+  /** Deletes some of the records that a later one of the same key supersedes; true while there may be more. */
+  compact(id: number): boolean
   /** Gives freed pages back to the file system, a few at a time; true while there is more to do. */
   shrink(): boolean
   close(): void
 }
 
+/** A file of an older layout is rewritten first. Throws UsageError when the file cannot be opened. */
 export function openLogFile(directory: string): LogFile {
   mkdirSync(directory, { recursive: true, mode: 0o700 })
   const path = join(directory, 'bus.sqlite')
-  const main = connect(path, 'full')
-  const side = connect(path, 'normal')
+  const main = connect(path, 'full', (db) => prepareSchema(db, path))
+  const side = connect(path, 'normal', () => {})
   const partitions = loadPartitions(main)
   const statements = prepareStatements(main, side)
-  return { partitions, side, ...appending(main, statements), ...reading(statements), ...cleaning(side, statements), close: () => (side.close(), main.close()) }
-}
-
-/** Runs `work` in a write transaction; a lock or a full disk becomes a TransientError. */
-export function writeTransaction<R>(db: DatabaseSync, work: () => R): R {
-  try {
-    db.exec('begin immediate')
-    try {
-      const result = work()
-      db.exec('commit')
-      return result
-    } catch (error) {
-      if (db.isTransaction) db.exec('rollback')
-      throw error
-    }
-  } catch (error) {
-    throw explained(error)
-  }
-}
-
-const BUSY = 5
-const FULL = 13
-const codeOf = (error: unknown): number => Number((error as { errcode?: unknown }).errcode ?? 0) & 0xff
-
-function explained(error: unknown): unknown {
-  if (codeOf(error) === BUSY) return new TransientError('the bus file is locked by another process for more than 5 s', { cause: error })
-  if (codeOf(error) === FULL) return new TransientError('the disk of data_dir is full: free some space, the bus then goes on by itself', { cause: error })
-  return error
-}
-
-function connect(path: string, synchronous: 'full' | 'normal'): DatabaseSync {
-  const db = new DatabaseSync(path, { timeout: 5000 })
-  try {
-    // Before the first table and before WAL, otherwise it has no effect: without it the file never shrinks.
-    patiently(() => db.exec('pragma auto_vacuum = 2; pragma journal_mode = wal;'))
-    db.exec(`pragma synchronous = ${synchronous}; pragma wal_autocheckpoint = 4000; pragma journal_size_limit = 67108864; pragma cache_size = -8000;`)
-    patiently(() => writeTransaction(db, () => migrate(db, path)))
-    return db
-  } catch (error) {
-    db.close()
-    if (error instanceof UsageError) throw error
-    throw new UsageError(`the bus file ${path} cannot be opened (${messageOf(error)}): check that the directory is writable and on a local disk, and that the file is whole`)
-  }
-}
-
-/** Two processes may create the file at the same moment; switching to WAL then fails at once whatever the timeout says. */
-function patiently(work: () => void): void {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return work()
-    } catch (error) {
-      const busy = codeOf(error) === BUSY || error instanceof TransientError
-      if (!busy || attempt >= 100) throw error
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
-    }
-  }
-}
-
-function migrate(db: DatabaseSync, path: string): void {
-  const version = Number(db.prepare('pragma user_version').get()?.['user_version'] ?? 0)
-  if (version > SCHEMA_VERSION) throw new UsageError(`the bus file ${path} was written by a newer version of Tokenwatch: update, or take another data_dir`)
-  if (version === 0) db.exec(SCHEMA)
-  const has = db.prepare('select 1 from partitions where topic = ? limit 1')
-  const add = db.prepare('insert into partitions (topic, partition) values (?, ?)')
-  for (const topic of topicNames) {
-    // The number of partitions is fixed when a topic is made: another number would send keys elsewhere.
-    if (has.get(topic) === undefined) for (let partition = 0; partition < topics[topic].partitions; partition++) add.run(topic, partition)
-  }
+  return { partitions, side, ...appending(main, statements), ...reading(path, statements), ...cleaning(side, statements), close: () => (side.close(), main.close()) }
 }
 
 function loadPartitions(db: DatabaseSync): LogPartition[] {
@@ -140,15 +59,18 @@ function prepareStatements(main: DatabaseSync, side: DatabaseSync) {
   return {
     next: main.prepare('select next_offset from partitions where id = ?'),
     move: main.prepare('update partitions set next_offset = ? where id = ?'),
-    insert: main.prepare('insert into records (partition_id, offset, at, key, value) values (?, ?, ?, ?, ?)'),
-    read: main.prepare('select offset, value from records where partition_id = ? and offset >= ? order by offset limit ?'),
+    insert: main.prepare('insert into batches (partition_id, base_offset, records, at, key, value) values (?, ?, ?, ?, ?, ?)'),
+    // The last condition keeps SQLite from loading a value that ends before `from`.
+    read: main.prepare(`select base_offset, records, value from batches where partition_id = ?1
+      and base_offset >= coalesce((select max(base_offset) from batches where partition_id = ?1 and base_offset <= ?2), 0) and base_offset + records > ?2 order by base_offset`),
+    has: main.prepare('select 1 from batches where partition_id = ? and base_offset = ?'),
     ends: main.prepare('select id, next_offset from partitions'),
-    first: main.prepare('select min(offset) as first from records where partition_id = ?'),
     version: main.prepare('pragma data_version'),
-    expire: side.prepare('delete from records where partition_id = ?1 and at < ?2 and offset in (select offset from records where partition_id = ?1 order by offset limit 1000)'),
-    compact: side.prepare(`delete from records where partition_id = ?1 and offset in (
-      select old.offset from records old indexed by records_by_key where old.partition_id = ?1 and old.key is not null
-        and exists (select 1 from records newer indexed by records_by_key where newer.partition_id = ?1 and newer.key = old.key and newer.offset > old.offset) limit 1000)`),
+    oldest: side.prepare(`select base_offset, octet_length(value) as bytes from batches where partition_id = ? order by base_offset limit ${STEP_ROWS}`),
+    expire: side.prepare('delete from batches where partition_id = ? and base_offset <= ? and at < ?'),
+    compact: side.prepare(`delete from batches where partition_id = ?1 and base_offset in (
+      select old.base_offset from batches old indexed by batches_by_key where old.partition_id = ?1 and old.key is not null
+        and exists (select 1 from batches newer indexed by batches_by_key where newer.partition_id = ?1 and newer.key = old.key and newer.base_offset > old.base_offset) limit ${STEP_ROWS})`),
     free: side.prepare('pragma freelist_count'),
   }
 }
@@ -156,48 +78,99 @@ type Statements = Record<keyof ReturnType<typeof prepareStatements>, StatementSy
 
 function appending(main: DatabaseSync, { next, move, insert }: Statements): Pick<LogFile, 'append'> {
   return {
-    append: (records, at) =>
-      writeTransaction(main, () => {
+    append: (records, at) => {
+      const rows = packRows(records) // before the transaction: other processes wait for its end
+      return writeTransaction(main, () => {
         const ends = new Map<number, number>()
-        for (const { id, key, value } of records) {
-          const offset = ends.get(id) ?? Number(next.get(id)?.['next_offset'] ?? 0)
-          insert.run(id, offset, at, key, value)
-          ends.set(id, offset + 1)
+        for (const { id, key, records: count, value } of rows) {
+          const base = ends.get(id) ?? Number(next.get(id)?.['next_offset'] ?? 0)
+          insert.run(id, base, count, at, key, value)
+          ends.set(id, base + count)
         }
         for (const [id, end] of ends) move.run(end, id)
         return ends
-      }),
+      })
+    },
   }
 }
 
-function reading({ read, ends, first, version }: Statements): Pick<LogFile, 'read' | 'ends' | 'firstOffset' | 'version'> {
+const CUT_ROWS = 16
+
+function reading(path: string, { read, has, ends, version }: Statements): Pick<LogFile, 'read' | 'ends' | 'version'> {
+  /** Rows of which a read took only the first part, by partition and the offset where the next read will go on. */
+  const cut = new Map<string, { base: number; values: string[] }>()
+  const unpacked = (id: number, base: number, row: Record<string, unknown>): string[] => {
+    try {
+      return unpackRow({ records: Number(row['records']), value: row['value'] })
+    } catch (error) {
+      const what = `the bus file ${path} is damaged at offset ${base} of partition ${id} (${messageOf(error)})`
+      throw new Error(`${what}: stop Tokenwatch, check the disk, and put back a copy of the file or move it away`, { cause: error })
+    }
+  }
   return {
     read: (id, from, limit, max_bytes) => {
       const found: { offset: number; value: string }[] = []
       let bytes = 0
-      for (const row of read.iterate(id, from, limit)) {
-        const value = String(row['value'])
-        found.push({ offset: Number(row['offset']), value })
-        bytes += value.length
-        if (bytes >= max_bytes) break
+      /** False: that is enough. */
+      const take = (base: number, values: string[]): boolean => {
+        for (let at = Math.max(0, from - base); at < values.length; at++) {
+          const value = values[at] ?? ''
+          found.push({ offset: base + at, value })
+          bytes += value.length
+          if (found.length < limit && bytes < max_bytes) continue
+          if (at + 1 < values.length) remember(cut, `${id} ${base + at + 1}`, { base, values })
+          return false
+        }
+        return true
+      }
+      let next = from
+      const rest = cut.get(`${id} ${from}`)
+      if (rest !== undefined) {
+        cut.delete(`${id} ${from}`)
+        // It may be expired by now.
+        if (has.get(id, rest.base) !== undefined) {
+          if (!take(rest.base, rest.values)) return found
+          next = rest.base + rest.values.length
+        }
+      }
+      for (const row of read.iterate(id, next)) {
+        const base = Number(row['base_offset'])
+        if (!take(base, unpacked(id, base, row))) break
       }
       return found
     },
     ends: () => new Map(ends.all().map((row) => [Number(row['id']), Number(row['next_offset'])])),
-    firstOffset: (id) => {
-      const found = first.get(id)?.['first']
-      return found === null || found === undefined ? undefined : Number(found)
-    },
     version: () => Number(version.get()?.['data_version'] ?? 0),
   }
 }
 
+/** Most of them are asked for by the next read; the others are forgotten. */
+function remember<V>(entries: Map<string, V>, key: string, value: V): void {
+  entries.set(key, value)
+  for (const oldest of entries.keys()) {
+    if (entries.size <= CUT_ROWS) return
+    entries.delete(oldest)
+  }
+}
+
+const STEP_ROWS = 1_000
+const STEP_BYTES = 4_000_000
 const VACUUM_PAGES = 500 // steps of about 10 to 50 ms
 
-function cleaning(side: DatabaseSync, { expire, compact, free }: Statements): Pick<LogFile, 'expire' | 'compact' | 'shrink'> {
+function cleaning(side: DatabaseSync, { oldest, expire, compact, free }: Statements): Pick<LogFile, 'expire' | 'compact' | 'shrink'> {
   return {
-    expire: (id, before) => writeTransaction(side, () => Number(expire.run(id, before).changes)),
-    compact: (id) => writeTransaction(side, () => Number(compact.run(id).changes)),
+    expire: (id, before) =>
+      writeTransaction(side, () => {
+        let last = -1
+        let bytes = 0
+        for (const row of oldest.iterate(id)) {
+          last = Number(row['base_offset'])
+          bytes += Number(row['bytes'])
+          if (bytes >= STEP_BYTES) break
+        }
+        return last >= 0 && Number(expire.run(id, last, before).changes) > 0
+      }),
+    compact: (id) => writeTransaction(side, () => Number(compact.run(id).changes) >= STEP_ROWS),
     shrink: () => {
       const pages = Number(free.get()?.['freelist_count'] ?? 0)
       // A few free pages are kept: they are reused by the next append.

@@ -6,13 +6,11 @@ import type { LogFile } from './embedded-log.ts'
 /** Milliseconds that records of a topic are kept; -1 for ever. */
 export type Retention = Readonly<Partial<Record<TopicName, number>>>
 
-const STEP = 1_000
-
 export async function sweep(file: LogFile, retention: Retention | undefined, clock: Clock, signal?: AbortSignal): Promise<void> {
   for (const { id, topic } of file.partitions) {
     const keep = retention?.[topic] ?? topics[topic].retention_ms
-    if (keep >= 0) await untilDone(() => file.expire(id, clock.now() - keep) >= STEP, signal)
-    if (topics[topic].cleanup === 'compact') await untilDone(() => file.compact(id) >= STEP, signal)
+    if (keep >= 0) await untilDone(() => file.expire(id, clock.now() - keep), signal)
+    if (topics[topic].cleanup === 'compact') await untilDone(() => file.compact(id), signal)
   }
   await untilDone(() => file.shrink(), signal)
 }

@@ -104,9 +104,15 @@ function publisher(file: LogFile, appender: Appender, guard: () => void): Bus['p
     guard()
     const { key, cleanup } = registry[topic] as { key: (value: TopicValue<T>) => string; cleanup: string }
     const homes = file.partitions.filter((at) => at.topic === topic)
+    const known = new Map<string, number>()
+    const homeOf = (name: string): number => {
+      const id = homes[partitionOf(name, homes.length)]?.id ?? 0
+      known.set(name, id)
+      return id
+    }
     const encoded = (value: TopicValue<T>) => {
       const name = key(value)
-      return { id: homes[partitionOf(name, homes.length)]?.id ?? 0, key: cleanup === 'compact' ? name : null, value: encode(topic, value) }
+      return { id: known.get(name) ?? homeOf(name), key: cleanup === 'compact' ? name : null, value: encode(topic, value) }
     }
     for (const records of chunks(values, encoded)) {
       await appender.append(records)
