@@ -39,7 +39,10 @@ export interface Consumer<T extends TopicName> {
    * that is not committed. One batch at a time per partition; different partitions may run concurrently.
    */
   handle(batch: Batch<T>, signal: AbortSignal): Promise<void>
-  /** Instead of handle() when every record was rejected: whoever keeps positions of its own moves to `offset`. Throw = again. */
+  /**
+   * Nothing below `offset` will reach handle() any more: all rejected, or deleted by retention before they were read. Whoever
+   * keeps positions of its own moves there. Throw = again.
+   */
   skipped?(to: PartitionOffset): Promise<void>
 }
 

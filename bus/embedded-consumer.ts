@@ -169,7 +169,15 @@ async function work<T extends TopicName>(job: Job<T>, from: number, controller: 
     }
     // Nothing stored although the end is further on: retention or compaction took the records; the offset moves on.
     const next = last === undefined ? end : last + 1
-    if (stored.length > 0) {
+    if (last === undefined) {
+      const to = { topic: at.topic, partition: at.partition, offset: BigInt(end) }
+      try {
+        await retry(async () => membership.consumer.skipped?.(to), { clock: deps.clock, signal, what: `the place of group ${membership.group}`, log: deps.log })
+      } catch (error) {
+        if (signal.aborted) return
+        throw error
+      }
+    } else {
       const delivery = { topic: at.topic as T, partition: at.partition, group: membership.group, consumer: membership.consumer, stored: stored.map(toStored) }
       if ((await deliver(delivery, deps.delivery, signal)) === 'aborted') return
     }

@@ -129,7 +129,10 @@ class Member<T extends TopicName> implements GroupEvents {
     this.#heard = this.#deps.clock.now()
   }
 
-  passed(): void {}
+  passed(at: Partition, last: bigint): void {
+    const { topic, partition } = at
+    void this.#membership.consumer.skipped?.({ topic, partition, offset: last + 1n }).catch((error: unknown) => this.#fail(error))
+  }
 
   crashed(error: Error): void {
     this.#fail(error)
@@ -224,7 +227,7 @@ class Member<T extends TopicName> implements GroupEvents {
       const ended = AbortSignal.any([controller.signal, this.#signal, this.#over.signal])
       let starts: readonly PartitionOffset[] | void
       try {
-        starts = await retry(async () => consumer.assigned?.(gained), { clock, signal: ended, what: `the start position of group ${group}`, log })
+        starts = await retry(async () => this.#stillThere(await consumer.assigned?.(gained)), { clock, signal: ended, what: `the start position of group ${group}`, log })
       } catch (error) {
         if (ended.aborted) return // asked again when the group has settled
         throw error
@@ -240,6 +243,17 @@ class Member<T extends TopicName> implements GroupEvents {
       this.#seeks.set(key, position)
       this.#client.seek(at, position)
     }
+  }
+
+  /** Retention may have deleted what a start position stands for; where nothing is left, no batch would ever tell. */
+  async #stillThere(starts: readonly PartitionOffset[] | void): Promise<readonly PartitionOffset[]> {
+    const there: PartitionOffset[] = []
+    for (const start of starts ?? []) {
+      const low = (await this.#deps.ranges(start.topic)).get(start.partition)?.low ?? 0n
+      if (start.offset < low) await this.#membership.consumer.skipped?.({ ...start, offset: low })
+      there.push(start.offset < low ? { ...start, offset: low } : start)
+    }
+    return there
   }
 
   async #revoke(partitions: readonly Partition[]): Promise<void> {
