@@ -3,8 +3,7 @@
  * idempotent producer (its sequence numbers can lose a batch after a lost answer), no transactions; duplicates are absorbed by id.
  */
 import { createRequire } from 'node:module'
-import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdDecompress } from 'node:zlib'
+import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
 import kafkajs from 'kafkajs'
 import type { Admin, EachBatchPayload, IHeaders, Kafka as KafkaClient, KafkaConfig as ClientConfig, Producer, ProducerConfig } from 'kafkajs'
 import type { Clock } from '../runtime/clock.ts'
@@ -41,6 +40,7 @@ const CONCURRENT_PARTITIONS = 4
 const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, zstd: CompressionTypes.ZSTD }
 const RETRY = { initialRetryTime: 100, multiplier: 2, maxRetryTime: 2_000, retries: 5 } // about 5 s, then our own loops take over
 
+const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 3 } }
 const LEADER_WAIT = { what: 'Kafka', base_ms: 100, cap_ms: 1_000, max_tries: 10 }
 const PRODUCER: ProducerConfig = {
   allowAutoTopicCreation: false,
@@ -341,16 +341,15 @@ async function untilAborted<R>(work: Promise<R>, signal: AbortSignal): Promise<R
 
 /** gzip is built in; zstd comes from Node; the others are refused with a reason instead of a dead consumer without one. */
 function registerCodecs(): void {
-  const compress = promisify(zstdCompress)
-  const decompress = promisify(zstdDecompress)
   const refuse = (name: string) => () => {
     throw new UsageError(
       `records on the bus are compressed with ${name}, which is not supported: let producers use gzip or zstd, or set compression.type of the topic to gzip or zstd`,
     )
   }
   CompressionCodecs[CompressionTypes.ZSTD] = () => ({
-    compress: ({ buffer }: { buffer: Buffer }) => compress(buffer, { params: { [constants.ZSTD_c_compressionLevel]: 3 } }),
-    decompress: (buffer: Buffer) => decompress(buffer),
+    // At once, not in the thread pool: a batch takes 0.1 ms (the largest, 900 kB, 1 to 3 ms), half of what streams, threads and their garbage cost.
+    compress: async ({ buffer }: { buffer: Buffer }) => zstdCompressSync(buffer, ZSTD),
+    decompress: async (buffer: Buffer) => zstdDecompressSync(buffer),
   })
   CompressionCodecs[CompressionTypes.Snappy] = refuse('snappy')
   CompressionCodecs[CompressionTypes.LZ4] = refuse('lz4')
