@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { alertsConfig, responsesConfig } from './alert/config.ts'
 import { busConfig } from './bus/config.ts'
 import { detectorsConfig } from './detect/config.ts'
-import { formatsConfig, geoConfig, privacyConfig, receiversConfig, sourcesConfig } from './ingest/config.ts'
+import { formatsConfig, geoConfig, joinConfig, privacyConfig, receiversConfig, sourcesConfig } from './ingest/config.ts'
 import { pricesConfig, retentionConfig } from './ledger/config.ts'
 import { secretRef } from './runtime/secrets.ts'
 import { attributionConfig } from './schemas/attribution.ts'
@@ -18,6 +18,7 @@ export const configSchema = z.strictObject({
   sources: sourcesConfig,
   receivers: receiversConfig,
   formats: formatsConfig,
+  join: joinConfig,
   attribution: attributionConfig,
   privacy: privacyConfig,
   geo: geoConfig,

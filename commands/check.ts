@@ -3,19 +3,14 @@ import { createSinks } from '../alert/sinks/index.ts'
 import { createBus } from '../bus/index.ts'
 import { createFormats } from '../ingest/formats/index.ts'
 import { createSources } from '../ingest/sources/index.ts'
-import { messageOf } from '../runtime/errors.ts'
 import { openStore } from '../store/index.ts'
+import { attempt, type Check } from './check-part.ts'
+import { receiverChecks } from './check-receivers.ts'
 import { type Context, loadContext } from './context.ts'
 import { command, type GlobalOptions, print } from './program.ts'
 import { readBooks } from './system.ts'
 
 const PROBE_TIMEOUT_MS = 10_000
-
-interface Check {
-  part: string
-  ok: boolean
-  detail: string
-}
 
 export const checkCommand = (): Command =>
   command('check', 'config and plugins, offline')
@@ -29,14 +24,6 @@ export const checkCommand = (): Command =>
       )
       if (!ok) process.exitCode = 1
     })
-
-async function attempt(part: string, work: () => string | Promise<string>): Promise<Check> {
-  try {
-    return { part, ok: true, detail: await work() }
-  } catch (error) {
-    return { part, ok: false, detail: messageOf(error) }
-  }
-}
 
 async function offline(context: Context): Promise<Check[]> {
   const { config, file } = context
@@ -57,6 +44,7 @@ async function offline(context: Context): Promise<Check[]> {
       detail:
         config.sources.length === 0 ? 'none: nothing will be collected (ingest and receivers still work)' : config.sources.map(({ id, kind }) => `${id} (${kind})`).join(', '),
     },
+    ...(await receiverChecks(context)),
     { part: 'responses', ok: true, detail: `policy ${config.responses.policy}` },
   ]
 }

@@ -38,7 +38,8 @@ const loops: Partial<Record<Role, Loop>> = {
     const sources = await createSources(config.sources, { clock, log, file })
     const pipeline = createIngestPipeline(system)
     const shared = { pipeline, bus: system.bus, state: system.store.state, clock, log }
-    await together([(inner) => runCollector({ ...shared, sources }, inner), (inner) => runJoin({ ...shared, held: heldIn((sql) => system.store.query(sql)) }, inner)], signal)
+    const join = { ...shared, held: heldIn((sql) => system.store.query(sql)), options: config.join }
+    await together([(inner) => runCollector({ ...shared, sources }, inner), (inner) => runJoin(join, inner)], signal)
   },
   store: async ({ bus, store, context: { clock, log } }, signal) => {
     await together([(inner) => runWriter({ bus, store, clock, log }, inner), (inner) => runRollup({ store, clock, log }, inner)], signal)

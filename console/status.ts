@@ -21,6 +21,9 @@ export interface CollectorRow {
   skipped: string
   rejected: string
   late: string
+  /** What the cloud took and what we took, for 95 of 100 of the newest records; null: the cloud does not say. */
+  cloud_delay_seconds: number | null
+  own_delay_seconds: number | null
 }
 
 /** A part that cannot be read now is null and named in `problems`. */
@@ -89,6 +92,6 @@ export function createStatus({ store, clock, roles }: StatusContext): () => Prom
 const collectorsOf = (store: Pick<Store, 'database' | 'query'>): Promise<CollectorRow[]> =>
   store.query(
     `SELECT source, source_stream, toUnixTimestamp64Milli(updated_at) AS updated_at, lag_seconds, toUnixTimestamp64Milli(last_event_time) AS last_event_time, completeness, blind, reason, done,
-       records, accepted, skipped, rejected, late
+       records, accepted, skipped, rejected, late, cloud_delay_seconds, own_delay_seconds
      FROM (SELECT * FROM ${store.database}.collector_status ORDER BY source, source_stream LIMIT 200)`,
   )

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { formatsConfig, geoConfig, privacyConfig, sourcesConfig } from './config.ts'
+import { formatsConfig, geoConfig, joinConfig, privacyConfig, sourcesConfig } from './config.ts'
 import { builtinFormats, createFormats, formats } from './formats/index.ts'
+import { joinDefaults } from './join.ts'
 import { sources } from './sources/index.ts'
 
 const problems = (schema: z.ZodType, value: unknown): string[] => schema.safeParse(value).error?.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`) ?? []
@@ -11,6 +12,7 @@ describe('config', () => {
     expect(privacyConfig.parse(undefined)).toEqual({ truncate_ip: 'none', user_ids: 'keep' })
     expect(geoConfig.parse(undefined)).toEqual({})
     expect(sourcesConfig.parse(undefined)).toEqual([])
+    expect(joinDefaults).toMatchObject(joinConfig.parse(undefined))
     expect(formatsConfig.parse(undefined)).toEqual(expect.arrayContaining(['azure-apim', 'openai-http', 'cloudtrail']))
   })
   it('takes every plugin with its example', () => {
@@ -31,6 +33,7 @@ describe('config', () => {
     expect(() => createFormats(['nope'])).toThrow(`unknown format "nope"; formats: ${builtinFormats().join(', ')}`)
   })
   it('gives a JSON schema', () => {
-    for (const schema of [privacyConfig, geoConfig, sourcesConfig, formatsConfig]) expect(() => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })).not.toThrow()
+    for (const schema of [privacyConfig, geoConfig, joinConfig, sourcesConfig, formatsConfig])
+      expect(() => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' })).not.toThrow()
   })
 })

@@ -1,5 +1,6 @@
 /** The sections of the config that belong to this room. Attribution is in schemas/, the ledger reads it, too. */
 import { z } from 'zod'
+import { duration } from '../runtime/duration.ts'
 import { secretRef } from '../runtime/secrets.ts'
 
 export { formatsConfig } from './formats/index.ts'
@@ -17,6 +18,21 @@ export const privacyConfig = z
   .prefault({})
   .describe('what is kept of people and keys')
 export type PrivacyConfig = z.infer<typeof privacyConfig>
+
+export const joinConfig = z
+  .strictObject({
+    wait: duration.prefault('15m').describe('how long one side of a request waits for the other; then it is told with what is known'),
+    remember: duration.prefault('24h').describe('how long a request is remembered after its last part: where the other side comes later than that, what was told stays'),
+    max_requests: z
+      .int()
+      .min(100)
+      .max(10_000_000)
+      .default(100_000)
+      .describe('requests that wait, and as many that are remembered, in each partition of fragments.v1; the oldest go first. Up to 2 kB of memory and of the store each'),
+  })
+  .prefault({})
+  .describe('requests that come in parts (Azure API Management): how they are joined by the role collect')
+export type JoinConfig = z.infer<typeof joinConfig>
 
 export const geoConfig = z
   .strictObject({

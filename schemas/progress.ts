@@ -2,6 +2,9 @@
 import { z } from 'zod'
 import { count, epochMs, label } from './scalars.ts'
 
+/** Between the counts of `late_histogram`; the last count is of everything above. */
+export const LATE_BOUNDS_MS = [10_000, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000, 604_800_000] as const
+
 export const progress = z
   .object({
     stream: label.describe('source and stream; one compacted value each'),
@@ -20,6 +23,16 @@ export const progress = z
     skipped: count,
     rejected: count,
     late: count.describe('found behind scanned_to'),
+    late_histogram: z
+      .array(count)
+      .optional()
+      .describe(`late events by how long after their event they were found: up to ${LATE_BOUNDS_MS.join(', ')} ms, and longer; empty in a run of \`ingest\``),
+    lag_ms: count.nullable().optional().describe('how far scanned_to was behind `at`; null: not known yet, or read to its end'),
+    cloud_delay_ms: count
+      .nullable()
+      .optional()
+      .describe('95 of 100 of the newest 1,000 records were made visible by the cloud so long after their own time; null: it does not say'),
+    own_delay_ms: count.nullable().optional().describe('… and were durable on the bus so long after that'),
   })
   .describe('How far a stream has been read')
 export type Progress = z.infer<typeof progress>

@@ -105,6 +105,7 @@ const commandColumns = names(`
 
 const progressColumns = names(`
   stream source source_stream run_id at scanned_to last_event_time completeness blind reason done records accepted skipped rejected late
+  late_histogram lag_ms cloud_delay_ms own_delay_ms
 `)
 
 const eventTime = (event: { event_time: number }): number => event.event_time
@@ -128,7 +129,7 @@ export const storedTables = {
   'credential-change.v1': table<'credential-change.v1'>('credential_change_events', changeColumns, { partitionTime: eventTime }),
   'spend-report.v1': table<'spend-report.v1'>('spend_reports', spendColumns, { partitionTime: (r) => r.bucket_start }),
   'rejects.v1': table<'rejects.v1'>('reject_events', rejectColumns),
-  'progress.v1': table<'progress.v1'>('progress_log', progressColumns),
+  'progress.v1': table<'progress.v1'>('progress_log', progressColumns, { computed: { late_histogram: (p) => p.late_histogram ?? [] } }),
   'findings.v1': table<'findings.v1'>('findings_log', findingColumns, { partitionTime: (f) => f.window_start, computed: findingCells }),
   'deliveries.v1': table<'deliveries.v1'>('deliveries_log', deliveryColumns),
   'alerts.v1': table<'alerts.v1'>('alerts_log', alertColumns, { computed: alertCells }),

@@ -186,6 +186,7 @@ function drawCollectors({ collectors, now }) {
         element('td', {}, element('code', {}, row.source_stream), why),
         element('td', {}, element('span', { class: `tag ${state}` }, state)),
         number(row.lag_seconds === null ? '–' : `${Math.max(0, Number(row.lag_seconds)).toFixed(0)} s`),
+        number([row.cloud_delay_seconds, row.own_delay_seconds].map((value) => (value === null ? '–' : `${Number(value).toFixed(0)} s`)).join(' + ')),
         element('td', {}, ago(row.last_event_time, now)),
         number(row.completeness === null ? 'not told' : `${(100 * Number(row.completeness)).toFixed(1)} %`),
         ...['records', 'skipped', 'rejected', 'late'].map((field) => number(whole.format(Number(row[field] ?? 0)))),

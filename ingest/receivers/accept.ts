@@ -47,7 +47,7 @@ export function createAccept(receiver: { id: string; kind: string }, deps: Accep
       await publishBroken(pushed, counts, deps, limited)
       const times = await publishPage(pushed.records, occurrences, announcer.scanned_to, counts, { ...deps, run_id: null }, limited)
       addCounts(announcer.counts, counts)
-      announcer.saw(times)
+      announcer.saw(times, pushed.records)
       await announce(limited)
       return { records: counts.records, accepted: counts.accepted, skipped: Object.fromEntries(counts.skipped), rejected: Object.fromEntries(counts.rejected) }
     } catch (error) {

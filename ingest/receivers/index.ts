@@ -52,7 +52,8 @@ const choices = receivers.map((receiver) => z.strictObject({ kind: z.literal(rec
 const [first, ...others] = choices
 if (first === undefined) throw new Error('the registry of receivers is empty')
 
-const pathOf = ({ id, path }: { id: string; path?: string | undefined }): string => path ?? `/receive/${id}`
+/** Path on the HTTP server. */
+export const pathOf = ({ id, path }: { id: string; path?: string | undefined }): string => path ?? `/receive/${id}`
 
 export const receiversConfig = z
   .array(z.discriminatedUnion('kind', [first, ...others]))
@@ -76,9 +77,7 @@ export function receiverRoutes(configs: ReceiversConfig, deps: AcceptDeps): Rout
     const receiver = found.open(config, { id, clock: deps.clock, max_unpacked_bytes })
     const pipeline = formats === undefined ? deps.pipeline : deps.pipeline.withFormats(createFormats(formats))
     const accept = createAccept({ id, kind }, { ...deps, pipeline })
-    const token = resolveSecret(ref)
-    if (token.length < MIN_TOKEN_LENGTH)
-      throw new UsageError(`the token of the receiver ${id} has fewer than ${MIN_TOKEN_LENGTH} characters: make one with \`openssl rand -hex 32\``)
+    const token = receiverToken({ id, token: ref })
     let running = 0
     const handler = async (request: HttpRequest): Promise<HttpAnswer> => {
       let body: Buffer | null = null
@@ -104,6 +103,22 @@ export function receiverRoutes(configs: ReceiversConfig, deps: AcceptDeps): Rout
     // No token of the console and no Host check here: a receiver stands behind the name of a load balancer and has its own token.
     return { method: 'POST', path: pathOf({ id, path }), handler, options: { access: 'open', max_body_bytes } }
   })
+}
+
+/** Throws UsageError for a token that cannot be read or that nobody should use. */
+export function receiverToken({ id, token: ref }: Pick<ReceiversConfig[number], 'id' | 'token'>): string {
+  const token = resolveSecret(ref)
+  const where = 'env' in ref ? `the environment variable ${ref.env}` : `the file ${ref.file}`
+  const wrong =
+    token.length === 0
+      ? 'is empty'
+      : token.length < MIN_TOKEN_LENGTH
+        ? `has fewer than ${MIN_TOKEN_LENGTH} characters`
+        : /[^ -~]/.test(token)
+          ? 'has characters that no HTTP header carries'
+          : undefined
+  if (wrong !== undefined) throw new UsageError(`the token of the receiver ${id} (${where}) ${wrong}: make one with \`openssl rand -hex 32\``)
+  return token
 }
 
 /** The same text for a missing and for a wrong token, so that nothing is learnt from it. */

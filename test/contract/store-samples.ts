@@ -190,7 +190,11 @@ export const samples: { [T in StoredTopic]: TopicValue<T> } = {
     accepted: 1,
     skipped: 2,
     rejected: 1,
-    late: 0,
+    late: 3,
+    late_histogram: [0, 0, 1, 0, 0, 0, 0, 0, 2],
+    lag_ms: 5000,
+    cloud_delay_ms: 1500,
+    own_delay_ms: 700,
   },
   'findings.v1': {
     ...found,

@@ -249,7 +249,7 @@ const VIEWS: Record<string, string> = {
   responses: 'response_id alert_id state severity reason evidence',
   keys: 'fingerprint owner_ref created_at last_used_at rotated_at environments',
   rejects: 'reason source size_bytes sha256 received_at detail',
-  collector_status: 'source source_stream lag_seconds last_event_time completeness blind',
+  collector_status: 'source source_stream lag_seconds last_event_time completeness blind late late_histogram cloud_delay_seconds own_delay_seconds',
 }
 
 function describeTables(store: () => Store): void {
@@ -298,6 +298,8 @@ function describeTables(store: () => Store): void {
   })
 
   it('gives the rows of a view to a person too', async () => {
-    expect(await readText(store(), 'SELECT source, blind FROM collector_status', { format: 'TSV' })).toBe('file\ttrue\n')
+    expect(await readText(store(), 'SELECT source, blind, late, late_histogram, cloud_delay_seconds, own_delay_seconds FROM collector_status', { format: 'TSV' })).toBe(
+      'file\ttrue\t3\t[0,0,1,0,0,0,0,0,2]\t1.5\t0.7\n',
+    )
   })
 }

@@ -25,7 +25,7 @@ const VIEWS: Record<string, string> = {
   responses: 'response_id alert_id command_id state severity reason evidence action',
   keys: 'fingerprint owner_ref team_id created_at last_used_at rotated_at environments',
   rejects: 'reason source size_bytes sha256 received_at detail',
-  collector_status: 'source_stream completeness blind',
+  collector_status: 'source_stream lag_seconds last_event_time completeness blind late late_histogram cloud_delay_seconds own_delay_seconds',
 }
 
 describe('the views of the store', () => {

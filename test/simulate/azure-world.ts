@@ -37,11 +37,13 @@ export async function createAzureWorld(context: WorldContext, http: boolean): Pr
   const calls: number[][] = []
   const leaps = plan.skew.map(({ from }) => from)
   const last = Math.max(lastTrouble(plan), ...records.map(({ visible_at }) => visible_at))
+  // What becomes visible days after its ingestion is looked for by the deep re-count alone.
+  const deep = records.some(({ n, visible_at }) => visible_at - (rows.get(n)?.ingested_at ?? visible_at) > config.recount_over - HOUR) ? config.deep_recount : 0
   return {
     records,
     start: config.start,
-    end: last + 5 * HOUR,
-    honest_within: config.recount + config.settle + 15 * MINUTE,
+    end: last + deep + 5 * HOUR,
+    honest_within: Math.max(deep, config.recount) + config.settle + 15 * MINUTE,
     marks: (checkpoint) => {
       const { since, scanned_to } = checkpoint as { since: number; scanned_to: number }
       return { since, scanned_to }
@@ -66,9 +68,10 @@ export async function createAzureWorld(context: WorldContext, http: boolean): Pr
   }
 }
 
-const tiers = ({ poll, overlap, recount, recount_over }: AzureMonitorConfig): Tier[] => [
+const tiers = ({ poll, overlap, recount, recount_over, deep_recount, deep_recount_over }: AzureMonitorConfig): Tier[] => [
   { name: 'round', reach: overlap - 2 * MINUTE, every: poll, slack: 4 * MINUTE },
   { name: 'recount', reach: recount_over - HOUR, every: recount, slack: 5 * MINUTE },
+  { name: 'deep', reach: deep_recount_over, every: deep_recount, slack: 5 * MINUTE },
 ]
 
 const configOf = (plan: Plan, limits: { rows: number; bytes: number }, random: Random): AzureMonitorConfig =>
@@ -78,6 +81,7 @@ const configOf = (plan: Plan, limits: { rows: number; bytes: number }, random: R
     start: '24h',
     settle: pick(random, ['1m', '5m']),
     recount: pick(random, ['15m', '1h']),
+    deep_recount: pick(random, ['6h', '24h']),
     max_rows: Math.ceil(limits.rows * 0.8),
     max_bytes: Math.ceil(limits.bytes * 0.7),
     requests_per_30s: plan.calm ? 120 : pick(random, [40, 120]),
@@ -103,10 +107,11 @@ function fill(model: LogAnalytics, records: readonly TrueRecord[], plan: Plan, i
   return rows
 }
 
-/** The service takes a row, and some time later it can be seen, in any order. */
+/** The service takes a row, and some time later it can be seen, in any order: some take as long as the longest delay. */
 function rowOf({ time, visible_at, body }: TrueRecord, random: Random): ModelRow {
   const lot = random()
-  const lag = Math.floor(lot < 0.7 ? between(random, 0, 5_000) : lot < 0.98 ? between(random, 0, 3 * MINUTE) : between(random, 0, HOUR))
+  const longest = visible_at - time > 2 * HOUR && chance(random, 0.4) ? visible_at - time : HOUR
+  const lag = Math.floor(lot < 0.7 && longest === HOUR ? between(random, 0, 5_000) : lot < 0.98 && longest === HOUR ? between(random, 0, 3 * MINUTE) : between(random, 0, longest))
   const ingested_at = Math.max(visible_at - lag, Math.min(time, visible_at))
   return { item_id: '', event_time: time, ingested_at, ticks: whole(random, 0, 9_999), visible_at, body }
 }

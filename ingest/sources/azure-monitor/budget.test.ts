@@ -3,6 +3,7 @@ import { ManualClock } from '../../../test/support/ingest.ts'
 import { Budget, limited } from './budget.ts'
 import { ThrottledError } from './failure.ts'
 
+const HOUR = 3_600_000
 const never = new AbortController().signal
 
 describe('the budget of one identity', () => {
@@ -50,6 +51,29 @@ describe('the budget of one identity', () => {
     await expect(ask()).rejects.toThrow('429')
     await ask()
     expect(clock.now()).toBeGreaterThanOrEqual(7000)
+  })
+
+  it('waits no longer than it was asked to when the clock is set back', async () => {
+    const clock = new ManualClock(HOUR)
+    const budget = new Budget({ clock, requests: 3, concurrent: 2 })
+    const ask = () => budget.run(never, () => Promise.resolve(clock.now()))
+    for (let n = 0; n < 3; n++) await ask()
+    clock.advance(-HOUR / 2)
+    // What was asked an hour ahead is forgotten …
+    expect(await ask()).toBe(HOUR / 2)
+    budget.pause(7_000)
+    budget.pause(2_000)
+    clock.advance(-HOUR / 4)
+    // … and a rest is as long as the service said.
+    expect((await ask()) - HOUR / 4).toBe(7_000)
+    budget.pause(1_000)
+    clock.advance(-HOUR / 8)
+    const again = clock.now()
+    expect((await ask()) - again).toBeLessThanOrEqual(7_000)
+    await ask()
+    const full = clock.now()
+    await ask()
+    expect(clock.now() - full).toBeLessThanOrEqual(30_000)
   })
 
   it('ends when the signal aborts, and lets the others go on', async () => {

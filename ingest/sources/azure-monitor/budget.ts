@@ -19,6 +19,8 @@ export class Budget {
   readonly #starts: number[] = []
   #running = 0
   #paused_until = 0
+  /** The longest rest that was asked for since the last one was over, ms. */
+  #pause = 0
   #waiting: (() => void)[] = []
   #turn: Promise<void> = Promise.resolve()
 
@@ -50,16 +52,20 @@ export class Budget {
 
   /** The service asked for a rest: nobody asks it before. */
   pause(ms: number): void {
-    this.#paused_until = Math.max(this.#paused_until, this.#options.clock.now() + ms)
+    const now = this.#options.clock.now()
+    if (this.#paused_until <= now) this.#pause = 0
+    this.#pause = Math.max(this.#pause, ms)
+    this.#paused_until = Math.max(this.#paused_until, now + ms)
   }
 
   async #place(signal: AbortSignal): Promise<void> {
     const { clock, requests, concurrent } = this.#options
     while (!signal.aborted) {
       const now = clock.now()
-      // A clock that was set back must not hold everybody up for hours.
+      // A clock that was set back must not hold everybody up for hours: no wait is longer than it was asked for.
+      this.#paused_until = Math.min(this.#paused_until, now + this.#pause)
       while (this.#starts.length > 0 && ((this.#starts[0] ?? 0) <= now - PERIOD_MS || (this.#starts[0] ?? 0) > now)) this.#starts.shift()
-      const wait = Math.max(Math.min(this.#paused_until - now, 300_000), this.#starts.length >= requests ? (this.#starts[0] ?? now) + PERIOD_MS - now : 0)
+      const wait = Math.max(this.#paused_until - now, this.#starts.length >= requests ? (this.#starts[0] ?? now) + PERIOD_MS - now : 0)
       if (wait > 0) await clock.sleep(wait, signal)
       else if (this.#running >= concurrent) await new Promise<void>((resolve) => this.#waiting.push(resolve))
       else return

@@ -35,7 +35,11 @@ export const config = z.strictObject({
   settle: duration.prefault('5m').describe('how old a minute must be before it is read: shorter is faster and reads more minutes twice'),
   overlap: duration.prefault('10m').describe('how far back each round counts again'),
   recount: duration.prefault('1h').describe('between two re-counts of everything in `recount_over`'),
-  recount_over: duration.prefault('48h').describe('rows that become visible later than this after their ingestion are not found'),
+  recount_over: duration.prefault('48h').describe('how far back of ingestion that re-count goes, in steps of ten minutes'),
+  deep_recount: duration.prefault('24h').describe('between two re-counts of everything in `deep_recount_over`'),
+  deep_recount_over: duration
+    .prefault('15d')
+    .describe('how far back that one goes, in steps of an hour: rows that become visible later than this after their ingestion are not found'),
   event_delay: duration.prefault('10m').describe('how long after an event the cloud may take to ingest it: until then its time is not called complete'),
   timespan: duration.prefault('15d').describe('how much older than its ingestion an event may be'),
   max_rows: z.int().min(1).max(450_000).default(100_000).describe('rows of one answer: more is asked in parts; the service cuts at 500,000'),
@@ -59,6 +63,7 @@ export function checkConfig(options: AzureMonitorConfig): void {
     options.allow_insecure && !insecure && 'allow_insecure is for a stand-in with an `endpoint` of http://: a real cloud is never asked without TLS',
     insecure && !options.allow_insecure && 'an endpoint with http:// needs allow_insecure',
     options.settle + options.overlap >= options.recount_over && 'recount_over must be longer than settle and overlap together',
+    options.deep_recount_over < options.recount_over && 'deep_recount_over must not be shorter than recount_over',
     (options.query_timeout < 1000 || options.query_timeout > 600_000) && 'query_timeout must be 1s to 10m',
   ].flatMap((problem) => (problem === false ? [] : [`sources: azure-monitor: ${problem}`]))
   if (problems.length > 0) throw new UsageError(problems)

@@ -52,8 +52,9 @@ export function azureSources(api: LogsApi, options: AzureMonitorConfig, { clock,
       if (names.has(stream)) throw new UsageError(`sources: azure-monitor: ${stream} is named twice; put both conditions into one kql`)
       names.add(stream)
       const reader = new Reader({ api: shared, workspace: { id: workspace.id, name }, query, caps, span_back: options.timespan, span_ahead: SPAN_AHEAD_MS, log })
-      const { start, overlap, settle, poll, recount, recount_over, event_delay } = options
-      const source = azureStream({ stream, clock, service_clock, reader, caps, start, overlap, settle, poll, recount_every: recount, recount_over, event_delay })
+      const { start, overlap, settle, poll, recount: recount_every, recount_over, deep_recount: deep_recount_every, deep_recount_over, event_delay } = options
+      const recounts = { recount_every, recount_over, deep_recount_every, deep_recount_over }
+      const source = azureStream({ stream, clock, service_clock, reader, caps, start, overlap, settle, poll, ...recounts, event_delay })
       // What was stored is what `next` was: our own value, JSON there and back.
       return { ...source, read: (after, signal) => source.read(after as Parameters<typeof source.read>[0], signal) }
     })

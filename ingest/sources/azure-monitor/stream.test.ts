@@ -10,7 +10,7 @@ import { config } from './config.ts'
 import { azureSources } from './index.ts'
 
 const START = Date.UTC(2026, 2, 2, 12)
-const [SECOND, MINUTE, HOUR] = [1000, 60_000, 3_600_000]
+const [SECOND, MINUTE, HOUR, DAY] = [1000, 60_000, 3_600_000, 86_400_000]
 const WORKSPACE = '11111111-2222-4333-8444-555555555555'
 const TABLE = 'AZKVAuditLogs'
 
@@ -41,6 +41,66 @@ describe('a table as a stream', () => {
     world.put(rows(100, START - HOUR, 30 * MINUTE))
     const { pages } = await world.run(2 * HOUR)
     expect(pages.at(-1)?.completeness).toBe(1)
+  })
+
+  it('says of an empty table that nothing was counted, not that all of it is held', async () => {
+    const { pages } = await new World().run(2 * HOUR)
+    expect(pages.at(-1)?.completeness).toBeNull()
+  })
+
+  it('tells what is missing as long as it cannot be read', async () => {
+    const world = new World()
+    world.put(rows(90, START - HOUR, 30 * MINUTE))
+    world.put(rows(10, START - HOUR, MINUTE, (_n, at) => ({ ingested_at: at, visible_at: START + 30 * MINUTE })).map((row) => ({ ...row, item_id: `late-${row.item_id}` })))
+    world.model.fault = ({ query }) =>
+      query.includes('tw_row =') && world.clock.now() > START + 30 * MINUTE && world.clock.now() < START + 3 * HOUR ? { kind: 'status', status: 503 } : undefined
+    const { pages, ids } = await world.run(6 * HOUR)
+    expect(ids.sort()).toEqual(world.ids())
+    const told = pages.flatMap(({ completeness }) => (completeness === undefined ? [] : [completeness]))
+    expect([told.at(0), Math.min(...told.map((one) => one ?? 0)), told.at(-1)]).toEqual([1, 0.9, 1])
+  })
+
+  it('finds rows that become visible up to 14 days after their ingestion, by a count a day, and in bounded space', async () => {
+    const world = new World()
+    const lag = (n: number): number => (n % 20 === 0 ? (2 + (12 * n) / 600) * DAY : 0)
+    world.put(rows(600, START - 2 * HOUR, 8 * HOUR, (n, at) => ({ ingested_at: at, visible_at: at + lag(n) })))
+    const { ids, pages, again } = await world.run(15 * DAY + 2 * HOUR)
+    expect([ids.sort(), again]).toEqual([world.ids(), 0])
+    expect(Math.max(...pages.map(({ next }) => JSON.stringify(next).length))).toBeLessThan(4000)
+    const hourly = world.model.requests.filter(({ query }) => query.includes(`${HOUR}ms`))
+    expect(hourly.length).toBeLessThanOrEqual((15 * 14) / 2 + 15)
+  })
+
+  it('counts an hour once more before it forgets it, however long nobody was here', async () => {
+    const world = new World()
+    world.put(rows(60, START - HOUR, HOUR, (n, at) => ({ ingested_at: at, visible_at: at + (n % 10 === 0 ? 14.9 * DAY : 0) })))
+    const first = await world.run(14 * DAY)
+    expect(first.ids.length).toBe(54)
+    world.clock.advance(3 * DAY)
+    const rest = await world.run(30 * MINUTE, first.pages.at(-1)?.next)
+    expect(new Set([...first.ids, ...rest.ids]).size).toBe(60)
+  })
+
+  it('reads nothing again because an older version had forgotten it', async () => {
+    const world = new World()
+    world.put(rows(900, START - 20 * HOUR, 20 * HOUR))
+    const first = await world.run(4 * DAY)
+    const { deep_recounted_at: _, held, ...old } = (first.pages.at(-1)?.next ?? {}) as { deep_recounted_at: number; held: { minutes: unknown; tens: unknown } }
+    const next = { ...old, held: { minutes: held.minutes, tens: held.tens } }
+    const rest = await new World({ like: world }).run(4 * DAY + 2 * HOUR, next)
+    expect(rest.ids).toEqual([])
+  })
+
+  it('goes on with what is new while a re-count finds much', async () => {
+    const world = new World({ limits: { rows: 50 }, max_rows: 40, requests: 6 })
+    world.put(rows(6000, START - 20 * HOUR, 5 * HOUR, (_n, at) => ({ ingested_at: at, visible_at: START + 20 * MINUTE })))
+    world.put(rows(400, START, 4 * HOUR).map((row) => ({ ...row, item_id: `new-${row.item_id}` })))
+    const found = new Map<string, number>()
+    const { ids } = await world.run(4 * HOUR + 10 * MINUTE, undefined, world.source(), (page) => {
+      for (const { id, ingested_at } of page.records) if (id.startsWith('new-')) found.set(id, world.clock.now() - (ingested_at ?? 0))
+    })
+    expect(ids.sort()).toEqual(world.ids())
+    expect(Math.max(...found.values())).toBeLessThan(10 * MINUTE)
   })
 
   it('reads windows above the caps in parts, a burst in one millisecond too', async () => {
@@ -206,6 +266,7 @@ interface WorldOptions {
   max_rows?: number
   max_bytes?: number
   skew?: number
+  requests?: number
   item_ids?: boolean
   table?: string
   /** The same rows. */
@@ -245,8 +306,8 @@ class World {
   }
 
   source(): Source<unknown> {
-    const { max_rows = 100_000, max_bytes = 20_000_000, skew = 0 } = this.#options
-    const options = config.parse({ workspaces: [{ id: WORKSPACE, name: 'prod' }], tables: [this.#options.table ?? TABLE], max_rows, max_bytes })
+    const { max_rows = 100_000, max_bytes = 20_000_000, skew = 0, requests = 120 } = this.#options
+    const options = config.parse({ workspaces: [{ id: WORKSPACE, name: 'prod' }], tables: [this.#options.table ?? TABLE], max_rows, max_bytes, requests_per_30s: requests })
     const clock = { now: () => this.clock.now() + skew, sleep: (ms: number, signal?: AbortSignal) => this.clock.sleep(ms, signal) }
     const [source] = azureSources(inProcess(this.model), options, { clock, log: silentLogger })
     if (source === undefined) throw new Error('no source')
@@ -254,7 +315,7 @@ class World {
   }
 
   /** Reads for so long, as the collector does: again after what may pass, with the last page that was taken. */
-  async run(ms: number, after?: unknown, source = this.source()) {
+  async run(ms: number, after?: unknown, source = this.source(), taken?: (page: Page<unknown>) => void) {
     const until = this.clock.now() + ms
     const stop = new AbortController()
     const pages: Page<unknown>[] = []
@@ -263,6 +324,7 @@ class World {
       try {
         for await (const page of source.read(next, stop.signal)) {
           pages.push(page)
+          taken?.(page)
           next = page.next
           if (this.clock.now() >= until) break
         }

@@ -15,6 +15,8 @@ export interface Asked {
 }
 
 export class ThrottledError extends TransientError {}
+/** A page token lives a day and belongs to one query: the window has to be scanned from its start. */
+export class TokenError extends TransientError {}
 
 const THROTTLED = new Set(['ThrottlingException', 'Throttling', 'ThrottledException', 'TooManyRequestsException', 'RequestLimitExceeded', 'LimitExceededException', 'SlowDown'])
 const DENIED = new Set(['AccessDeniedException', 'AccessDenied', 'UnauthorizedOperation', 'NotAuthorized', 'OptInRequired'])
@@ -52,9 +54,8 @@ export function translate(error: unknown, asked: Asked, signal: AbortSignal): ne
   if (EXPIRED.has(name)) throw new PermanentError(`the AWS credentials (${identity}) have expired: renew them; they are looked up again by themselves`, options)
   if (WRONG.has(name))
     throw new PermanentError(`AWS in ${region} does not know these credentials (${identity}): check the access key, and that the region is enabled for the account`, options)
-  // A token lives a day and belongs to one query: the window is scanned again from its start.
   if (name === 'InvalidParameterException' && asked.token === true)
-    throw new TransientError(`a page token of ${resource} was refused: the window is scanned again`, { ...options, retry_after_ms: 0 })
+    throw new TokenError(`a page token of ${resource} was refused: the window is scanned again`, { ...options, retry_after_ms: 0 })
   if (isUnreachable(error))
     throw new TransientError(`CloudWatch in ${region} cannot be reached (${messageOf(error)}): check the network, and that the region or endpoint is spelt right`, options)
   if (status !== undefined && status >= 400 && status < 500)

@@ -16,9 +16,9 @@
  *   model.rows('ws', 'AZKVAuditLogs')                    // the oracle: every row, visible or not
  *
  * `ingested_at` is what ingestion_time() says; `visible_at` (same or later) is when a query can see the row: Microsoft says that
- * overlapping ingestions may become visible in any order. What becomes visible more than `recount_over` (48 h) after its
- * ingested_at is beyond what the source promises; an event may be up to 14 days older than its ingestion. Both are epoch ms of the service's clock. A collector with a skewed
- * clock is a Clock that adds to this one. `body` is the row as a JSON object with the columns of the table.
+ * overlapping ingestions may become visible in any order. What becomes visible more than `deep_recount_over` (15 d) after its
+ * ingested_at is beyond what the source promises; an event may be up to 14 days older than its ingestion. Both are epoch ms of
+ * the service's clock. A collector with a skewed clock is a Clock that adds to this one. `body` is the row as a JSON object with the columns of the table.
  */
 import type { Clock } from '../../../runtime/clock.ts'
 import { evaluate, KqlError, parseKql, type Statement, storedTime } from './kql.ts'
