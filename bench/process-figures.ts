@@ -12,8 +12,13 @@ export function cpuMicros(pid: number): number {
 }
 
 /** Highest resident memory so far, in MB. */
-export function peakMemoryMb(pid: number): number {
-  const line = /VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
+export const peakMemoryMb = (pid: number): number => statusMb(pid, 'VmHWM')
+
+/** Resident memory now, in MB. */
+export const memoryMb = (pid: number): number => statusMb(pid, 'VmRSS')
+
+function statusMb(pid: number, name: 'VmHWM' | 'VmRSS'): number {
+  const line = new RegExp(`${name}:\\s+(\\d+) kB`).exec(readFileSync(`/proc/${pid}/status`, 'utf8'))
   return Math.round(Number(line?.[1] ?? 0) / 1024)
 }
 

@@ -189,6 +189,18 @@ describe('live collection', () => {
     expect(bus.of('progress.v1').at(-1)?.late).toBe(1)
   })
 
+  it('tells how far behind it is, how late its events came, and what of it was the cloud', async () => {
+    const seen = (n: number, at: number, cloud: number): RawRecord => ({ ...body(n, at), at, ingested_at: at + cloud })
+    const pages: Page<unknown>[] = [
+      { records: Array.from({ length: 100 }, (_, n) => seen(n, NOW - 50_000, n < 95 ? 2_000 : 40_000)), next: 1, scanned_to: NOW - 30_000 },
+      { records: [seen(200, NOW - 45_000, 2_000), seen(201, NOW - 7_200_000, 2_000), seen(202, NOW - 8 * 86_400_000, 2_000), seen(203, NOW - 20_000, 2_000)], next: 2 },
+      { records: [], next: 3, scanned_to: NOW - 10_000 },
+    ]
+    await collect([scripted('a', pages)])
+    expect(bus.of('progress.v1')[0]).toMatchObject({ scanned_to: null, lag_ms: null, cloud_delay_ms: null, own_delay_ms: null, late: 0 })
+    expect(bus.of('progress.v1').at(-1)).toMatchObject({ lag_ms: 10_000, late: 3, late_histogram: [0, 1, 0, 0, 0, 1, 0, 0, 1], cloud_delay_ms: 2_000, own_delay_ms: 48_000 })
+  })
+
   it('a crash between bus and checkpoint repeats the page under the same ids and loses nothing', async () => {
     const pages = (): Page<unknown>[] => [
       { records: [body(1), { ...body(1), id: 'a twin' }, body(2)], next: 3 },
@@ -283,7 +295,7 @@ describe('a run of ingest', () => {
     const day = 86_400_000
     await writeFile(path, Array.from({ length: 3_000 }, (_, n) => line(n, NOW - ((n * 7_919) % 30) * day)).join('\n'))
     await ingest([path])
-    expect(bus.of('progress.v1').at(-1)).toMatchObject({ done: true, late: 0, accepted: 3_000 })
+    expect(bus.of('progress.v1').at(-1)).toMatchObject({ done: true, late: 0, late_histogram: [], lag_ms: null, accepted: 3_000 })
   })
 
   it('two equal rows are two events, the same file again is none', async () => {

@@ -147,7 +147,7 @@ class Stream {
         this.#occurrence = createOccurrences()
         throw error
       })
-      this.#announcer.saw(times)
+      this.#announcer.saw(times, page.records)
       if (times.late > 0) lateTotal.inc({ source: this.#source.kind }, times.late)
     }
     this.#after = page.next

@@ -35,7 +35,6 @@ interface Databases {
 }
 
 const NOWHERE: Place = { country: null, asn: null, as_name: null }
-const CACHE_SIZE = 16_384
 
 /** No geography at all, for installations that do not want it. */
 export const noGeo: Geo = { lookup: () => NOWHERE }
@@ -43,18 +42,7 @@ export const noGeo: Geo = { lookup: () => NOWHERE }
 /** Opens nothing yet: the data is read at the first public address, so that logs without addresses cost no memory and no time. */
 export function openGeo(options: GeoOptions = {}): Geo {
   let databases: Databases | undefined
-  const cache = new Map<string, Place>()
-  return {
-    lookup: (address) => {
-      const key = `${address.text}/${address.prefix}`
-      const known = cache.get(key)
-      if (known !== undefined) return known
-      const place = isSpecial(address) || address.probes.length === 0 ? NOWHERE : placeOf(address, (databases ??= openDatabases(options)))
-      if (cache.size >= CACHE_SIZE) cache.clear()
-      cache.set(key, place)
-      return place
-    },
-  }
+  return { lookup: (address) => (isSpecial(address) || address.probes.length === 0 ? NOWHERE : placeOf(address, (databases ??= openDatabases(options)))) }
 }
 
 /** Of a masked address only that is known on which the whole range agrees. */

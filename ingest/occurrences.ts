@@ -11,13 +11,15 @@ const KEPT = 20_000
 export type Occurrences = (key: string, id: string) => number
 
 export function createOccurrences(): Occurrences {
-  let recent = new Map<string, string[]>()
-  let older = new Map<string, string[]>()
+  // Nearly every key has one record only: its id alone, without a list around it.
+  let recent = new Map<string, string | string[]>()
+  let older = new Map<string, string | string[]>()
   return (key, id) => {
-    const seen = recent.get(key) ?? older.get(key) ?? []
-    let index = seen.indexOf(id)
-    if (index === -1) index = seen.push(id) - 1
-    recent.set(key, seen)
+    const seen = recent.get(key) ?? older.get(key) ?? id
+    const ids = typeof seen === 'string' ? [seen] : seen
+    let index = seen === id ? 0 : ids.indexOf(id)
+    if (index === -1) index = ids.push(id) - 1
+    recent.set(key, ids.length === 1 ? seen : ids)
     if (recent.size > KEPT) {
       older = recent
       recent = new Map()

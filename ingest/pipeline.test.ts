@@ -212,6 +212,15 @@ describe('steps', () => {
     expect(Object.keys(event)).not.toContain('prompt')
     expect(({} as { polluted?: number }).polluted).toBeUndefined()
   })
+  it('in the order of the schema, whoever judges', () => {
+    const order = Object.keys(topics['usage.v1'].schema.shape)
+    expect(Object.keys(eventOf({}))).toEqual(order)
+    // What is no text where one belongs is zod's to judge.
+    expect(processed({ formats: [giving(usage({ model: 7 as unknown as string }))] })).toMatchObject({
+      kind: 'reject',
+      reject: { reason: 'invalid-event', detail: 'model: invalid_type' },
+    })
+  })
 })
 
 describe('hostile input', () => {

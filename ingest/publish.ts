@@ -59,8 +59,9 @@ export interface PageTimes {
   last: number | null
   /** How far the most displaced event lies behind the newest one before it, ms. */
   disorder: number
-  /** Events older than what was said to be complete. */
+  /** Events older than what was said to be complete, and when they happened. */
   late: number
+  late_times: number[]
 }
 
 // Parsing a record takes some tens of microseconds: the loop lets heartbeats and HTTP run every few milliseconds.
@@ -78,7 +79,7 @@ export async function publishPage(
   deps: PublishDeps,
   signal: AbortSignal,
 ): Promise<PageTimes> {
-  const times: PageTimes = { first: null, last: null, disorder: 0, late: 0 }
+  const times: PageTimes = { first: null, last: null, disorder: 0, late: 0, late_times: [] }
   const outbox: Outbox = {}
   const tally = new Tally()
   let at = monotonicMs()
@@ -115,16 +116,16 @@ function handle(
   const { source } = record.origin
   const outcome = deps.pipeline.process(record, { now: deps.clock.now(), run_id: deps.run_id, occurrence: (key) => occurrence(key, record.id) })
   counts.records++
-  tally.add(recordsTotal, { source, outcome: outcome.kind })
+  tally.add(recordsTotal, source, outcome.kind)
   if (outcome.kind === 'skip') {
     add(counts.skipped, outcome.why)
-    tally.add(skipsTotal, { source, why: outcome.why })
+    tally.add(skipsTotal, source, outcome.why)
     return
   }
   const rejects = outcome.kind === 'reject' ? [outcome.reject] : outcome.rejects
   for (const reject of rejects) {
     put(outbox, 'rejects.v1', reject)
-    tally.add(rejectsTotal, { source, reason: reject.reason, plugin: reject.plugin ?? 'none' })
+    tally.add(rejectsTotal, source, reject.reason, reject.plugin ?? 'none')
   }
   if (outcome.kind === 'reject') {
     add(counts.rejected, outcome.reject.reason)
@@ -137,7 +138,7 @@ function handle(
 
 function take({ topic, event }: PipelineEvent, outbox: Outbox, times: PageTimes, scanned_to: number | null, counts: Counts, tally: Tally): void {
   put(outbox, topic, event)
-  tally.add(eventsTotal, { source: event.source, format: event.format, topic })
+  tally.add(eventsTotal, event.source, event.format, topic)
   // Told before, with less: not one more event.
   if (event.revision > 0) return
   counts.events[topic]++
@@ -145,7 +146,10 @@ function take({ topic, event }: PipelineEvent, outbox: Outbox, times: PageTimes,
   if (times.first === null || time < times.first) times.first = time
   if (times.last === null || time > times.last) times.last = time
   else times.disorder = Math.max(times.disorder, times.last - time)
-  if (scanned_to !== null && time < scanned_to) times.late++
+  if (scanned_to !== null && time < scanned_to) {
+    times.late++
+    times.late_times.push(time)
+  }
 }
 
 function takeJoined({ events, rejects }: JoinedEvents, outbox: Outbox, times: PageTimes, scanned_to: number | null, counts: Counts, tally: Tally): void {
@@ -155,7 +159,7 @@ function takeJoined({ events, rejects }: JoinedEvents, outbox: Outbox, times: Pa
 
 /** The end of a run: the halves that still wait. Resolves when they are durable. */
 export async function publishJoined(joined: JoinedEvents, scanned_to: number | null, counts: Counts, deps: PublishDeps, signal: AbortSignal): Promise<PageTimes> {
-  const times: PageTimes = { first: null, last: null, disorder: 0, late: 0 }
+  const times: PageTimes = { first: null, last: null, disorder: 0, late: 0, late_times: [] }
   const outbox: Outbox = {}
   const tally = new Tally()
   takeJoined(joined, outbox, times, scanned_to, counts, tally)
@@ -171,22 +175,26 @@ export async function publishOutbox(outbox: Outbox, deps: BusDeps, signal: Abort
 
 /** A counter costs a microsecond each time, which is a tenth of a record: they are told once a page. */
 class Tally {
-  readonly #sums = new Map<object, Map<string, { tell: (n: number) => void; n: number }>>()
+  /** A page has few kinds of outcome, so looking through them is quicker than making a key of the labels. */
+  readonly #sums: { metric: Told; first: string; second: string; third: string | undefined; n: number }[] = []
 
-  add<L extends string>(metric: ReturnType<typeof counter<L>>, labels: Record<L, string>): void {
-    const key = Object.values(labels).join('\n')
-    let sums = this.#sums.get(metric)
-    if (sums === undefined) this.#sums.set(metric, (sums = new Map()))
-    const sum = sums.get(key)
-    if (sum === undefined) sums.set(key, { tell: (n) => metric.inc(labels, n), n: 1 })
-    else sum.n++
+  /** Labels in the order of the metric's names. */
+  add(metric: Told, first: string, second: string, third?: string): void {
+    for (const sum of this.#sums) {
+      if (sum.metric !== metric || sum.second !== second || sum.third !== third || sum.first !== first) continue
+      sum.n++
+      return
+    }
+    this.#sums.push({ metric, first, second, third, n: 1 })
   }
 
   flush(): void {
-    for (const sums of this.#sums.values()) for (const { tell, n } of sums.values()) tell(n)
-    this.#sums.clear()
+    for (const { metric, first, second, third, n } of this.#sums) metric.labels(...(third === undefined ? [first, second] : [first, second, third])).inc(n)
+    this.#sums.length = 0
   }
 }
+
+type Told = Pick<ReturnType<typeof counter>, 'labels'>
 
 const add = (counts: Map<string, number>, why: string): void => void counts.set(why, (counts.get(why) ?? 0) + 1)
 

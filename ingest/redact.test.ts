@@ -2,6 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { monotonicMs } from '../runtime/clock.ts'
 import { seededRandom } from '../runtime/random.ts'
+import { plainText } from '../runtime/text.ts'
 import { createCleaner, redactText } from './redact.ts'
 
 // Made here, at random, in the shapes of the providers: no key of anybody.
@@ -186,6 +187,41 @@ describe('cleaner', () => {
     const cleaned = cleaner.clean(`${'x '.repeat(505)}${key}`, 'free')
     expect(cleaned.length).toBeLessThanOrEqual(1024)
     expect(cleaned).not.toContain('sk-proj')
+  })
+  it('gives what the patterns give, however quickly it looks', () => {
+    // Words only, which take the shortest way: whole and cut secrets, starts of keys and what keys are made of, in any order.
+    const words = [
+      ...Object.values(secrets),
+      'sk-',
+      'sk_',
+      'AKIA',
+      'gl',
+      'glpat-',
+      'SK',
+      'T3BlbkFJ',
+      'key-',
+      'do',
+      '_v1_',
+      'secret_',
+      'password',
+      'token',
+      'req_',
+      alnum(8),
+      alnum(20),
+      hex(32),
+      '-',
+      '_',
+    ]
+    const word = fc.tuple(fc.constantFrom(...words), fc.nat({ max: 60 })).map(([text, from]) => text.replace(/[^\w-]/g, '').slice(from % 3 === 0 ? from : 0))
+    fc.assert(
+      fc.property(fc.array(word, { minLength: 1, maxLength: 6 }), fc.constantFrom('', '-', '_', '.', ' ', ':'), (parts, between) => {
+        const text = parts.join(between).slice(0, 1024)
+        expect(cleaner.unique(text)).toBe(plainText(redactText(text), 1024))
+        expect(cleaner.free(text)).toBe(plainText(redactText(text), 1024))
+        expect(cleaner.id(text)).toBe(plainText(redactText(text, { kind: 'id' }), 1024))
+      }),
+      { numRuns: 2_000 },
+    )
   })
   it('never gives more than it may, for any text', () => {
     fc.assert(

@@ -4,6 +4,7 @@
  * Every pattern is linear: it starts at a token boundary or a literal, has one unbounded part and nothing nested.
  */
 import { plainText } from '../runtime/text.ts'
+import { createRecent } from './recent.ts'
 
 /** `id`: names of credentials are what the field is for (an access key id in credential_id); `free`: anything may be in it. */
 export type TextKind = 'id' | 'free'
@@ -147,32 +148,51 @@ function isJwt(text: string): boolean {
 const WINDOW = 4096
 /** Neither control characters nor e-mail addresses: most ids and names. */
 const PLAIN = /^[A-Za-z0-9 _.:/+-]*$/
-const CACHE_LENGTH = 160
-const CACHE_SIZE = 8192
+/**
+ * A narrower and quicker look for texts of these characters only, which ids of requests are: a pattern can match one only if one
+ * of its literals is in it, and patterns without literals need a blank, `:`, `=` or `%`.
+ */
+const WORD = /^[\w-]*$/
+const WORD_LITERALS = new RegExp(
+  patterns
+    .flatMap(({ needs = [] }) => needs)
+    .filter((literal) => WORD.test(literal))
+    .join('|'),
+)
+const isHarmless = (text: string): boolean => (WORD.test(text) ? !WORD_LITERALS.test(text) : PLAIN.test(text) && !MAYBE.test(text))
+const KNOWN_LENGTH = 160
+const KNOWN = 8192
 
 export interface Cleaner {
   /** Untrusted text as it may be stored: well-formed, without control characters, redacted, at most `max` UTF-16 units. */
   clean(text: string, kind: TextKind, max?: number): string
+  /** The same for a field: null stays null, and what is no text is left for the schema to refuse. */
+  id<T extends string | null>(value: T): T
+  free<T extends string | null>(value: T): T
+  /** `free` for ids that hardly come twice: remembering them would only push out what does. */
+  unique<T extends string | null>(value: T): T
 }
 
 /** Most labels repeat (models, codes, agents), hence a bounded cache of short texts. */
 export function createCleaner(options: { emails: boolean }): Cleaner {
-  const cached: Record<TextKind, Map<string, string>> = { id: new Map(), free: new Map() }
+  const known = { id: createRecent<string, string>(KNOWN), free: createRecent<string, string>(KNOWN) }
   const work = (text: string, kind: TextKind, max: number): string => {
-    if (text.length <= max && PLAIN.test(text) && !MAYBE.test(text)) return text
+    if (text.length <= max && isHarmless(text)) return text
     const window = text.length > max + WINDOW ? text.slice(0, max + WINDOW) : text
     return plainText(redactText(plainText(window.toWellFormed(), max + WINDOW), { kind, emails: options.emails }), max)
   }
+  const clean = (text: string, kind: TextKind, max = 1024): string => {
+    if (text.length > KNOWN_LENGTH || text.length > max) return work(text, kind, max)
+    const before = known[kind].get(text)
+    if (before !== undefined) return before
+    const cleaned = work(text, kind, max)
+    known[kind].set(text, cleaned)
+    return cleaned
+  }
   return {
-    clean: (text, kind, max = 1024) => {
-      if (text.length > CACHE_LENGTH || text.length > max) return work(text, kind, max)
-      const cache = cached[kind]
-      const known = cache.get(text)
-      if (known !== undefined) return known
-      const cleaned = work(text, kind, max)
-      if (cache.size >= CACHE_SIZE) cache.clear()
-      cache.set(text, cleaned)
-      return cleaned
-    },
+    clean,
+    id: <T extends string | null>(value: T) => (typeof value === 'string' ? (clean(value, 'id') as T) : value),
+    free: <T extends string | null>(value: T) => (typeof value === 'string' ? (clean(value, 'free') as T) : value),
+    unique: <T extends string | null>(value: T) => (typeof value === 'string' ? (work(value, 'free', 1024) as T) : value),
   }
 }

@@ -2,12 +2,16 @@
 
 const DECIMALS = 12
 const UNIT = 10n ** BigInt(DECIMALS)
+const ZERO = 0x30
 
 /** "4.2" for 4200000000000n; no exponent, no trailing zeros, "0" for zero. */
 export function picoToUsd(pico: bigint): string {
   const digits = (pico < 0n ? -pico : pico).toString().padStart(DECIMALS + 1, '0')
-  const fraction = digits.slice(-DECIMALS).replace(/0+$/, '')
-  return `${pico < 0n ? '-' : ''}${digits.slice(0, -DECIMALS)}${fraction === '' ? '' : `.${fraction}`}`
+  const point = digits.length - DECIMALS
+  let end = digits.length
+  while (end > point && digits.charCodeAt(end - 1) === ZERO) end--
+  const amount = end === point ? digits.slice(0, point) : `${digits.slice(0, point)}.${digits.slice(point, end)}`
+  return pico < 0n ? `-${amount}` : amount
 }
 
 /** Throws RangeError for anything but a plain decimal with at most 12 decimals. */

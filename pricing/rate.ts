@@ -83,13 +83,14 @@ export function createRater(book: PriceBook): Rater {
     const known = metered && (priced || !unpriced)
     const cost_pico = known ? contract.total() : null
     const list_cost_pico = known ? list.total() : null
+    const cost_usd = cost_pico === null ? null : picoToUsd(cost_pico)
     return {
       model_priced: model === undefined ? null : name,
       ctx,
       cost_pico,
       list_cost_pico,
-      cost_usd: cost_pico === null ? null : picoToUsd(cost_pico),
-      list_cost_usd: list_cost_pico === null ? null : picoToUsd(list_cost_pico),
+      cost_usd,
+      list_cost_usd: list_cost_pico === null || list_cost_pico === cost_pico ? cost_usd : picoToUsd(list_cost_pico),
       unpriced,
       upper_bound: priced && event.cache_read_input_tokens === null && (meters?.in_uncached ?? 0) > 0 && cachesCheaper(period),
       price_version,

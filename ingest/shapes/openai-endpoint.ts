@@ -1,4 +1,5 @@
 /** What a URL says about a call: which provider, which endpoint, which deployment. */
+import { createRecent } from '../recent.ts'
 
 export type Endpoint =
   /** A call to a model. */
@@ -36,8 +37,20 @@ const STORED_RESPONSE = /^responses\/[^/]+(\/cancel)?$/
 const MANAGEMENT =
   /^(responses|chat\/completions|models?|files|assistants|threads|batches|fine[_-]tuning|fine-tunes|vector_stores|uploads|moderations|organization|projects|containers|conversations|evals|realtime|videos|traces|images|audio|deployments|usage|dashboard|engines)(\/|$)/
 
+// Applications call a handful of URLs. Those with a query, a user or an id of their own are read anew each time.
+const KNOWN_LENGTH = 128
+const known = createRecent<string, Target>(1024)
+
 /** Reads an absolute URL, a URL without a scheme, or a path; the query is dropped unread. */
 export function targetOf(url: string): Target {
+  const before = known.get(url)
+  if (before !== undefined) return before
+  const target = read(url)
+  if (url.length <= KNOWN_LENGTH && target.endpoint?.kind === 'call' && !/[?#@]/.test(url)) known.set(url, target)
+  return target
+}
+
+function read(url: string): Target {
   const scheme = url.indexOf('://')
   let rest = scheme === -1 ? url : url.slice(scheme + 3)
   const query = rest.search(/[?#]/)

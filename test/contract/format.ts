@@ -62,7 +62,8 @@ export function formatContract(entry: FormatEntry): void {
         if (outcome.kind !== 'accept' || expected.kind !== 'accept') throw new Error(`not accepted: ${JSON.stringify(outcome)}`)
         expect(outcome.rejects).toEqual([])
         expect(outcome.events.map(({ topic }) => topic)).toEqual(expected.events.map(({ topic }) => topic))
-        for (const { topic, event } of outcome.events) expect(topics[topic].schema.parse(event)).toEqual(event)
+        // As text: the order of the fields is that of the schema, too.
+        for (const { topic, event } of outcome.events) expect(JSON.stringify(topics[topic].schema.parse(event))).toBe(JSON.stringify(event))
       },
     )
 

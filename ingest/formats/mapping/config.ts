@@ -66,8 +66,6 @@ const counts = [
   'images',
   'requests',
 ] as const
-export const textFields: readonly string[] = texts
-export const countFields: readonly string[] = counts
 
 const fields = z.strictObject({
   event_time: time.describe("the provider's time; iso without a zone is UTC; up to nanoseconds are kept apart"),

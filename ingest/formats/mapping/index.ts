@@ -3,7 +3,7 @@ import { nameUuid } from '../../../runtime/ids.ts'
 import { type UsageOutcome, usageOutcome } from '../../../schemas/event.ts'
 import type { FormatSpec, ParsedUsage, Verdict } from '../../format.ts'
 import type { RawRecord } from '../../source.ts'
-import { countFields, type FieldSource, type MappingConfig, mappingConfig, textFields } from './config.ts'
+import { type FieldSource, type MappingConfig, mappingConfig } from './config.ts'
 import { type Instant, parseInstant } from './time.ts'
 
 export const mapping: FormatSpec<MappingConfig> = {
@@ -32,6 +32,7 @@ class Mapper {
   readonly #origin: RegExp | undefined
   readonly #equals: { get: Getter; value: Scalar }[]
   readonly #getters: { name: string; get: Getter }[]
+  readonly #fields: Fields
   readonly #time: Getter
 
   constructor(config: MappingConfig) {
@@ -46,6 +47,7 @@ class Mapper {
       const scale = 'scale' in source ? source.scale : 1
       return [{ name, get: scale === 1 ? get : (row: Json, origin: string) => scaledValue(get(row, origin), scale, name) }]
     })
+    this.#fields = fieldsOf(this.#getters.map(({ name }) => name))
   }
 
   parse(record: RawRecord, { json, occurrence }: { json: unknown; occurrence: (key: string) => number }): Verdict {
@@ -55,9 +57,8 @@ class Mapper {
     if (!this.#matches(row, origin)) return { kind: 'skip', why: 'no-match' }
     try {
       const instant = this.#instant(row, origin)
-      const values = new Map<string, Scalar>()
-      for (const { name, get } of this.#getters) values.set(name, scalar(get(row, origin), name))
-      return { kind: 'accept', events: [eventOf(instant, values, occurrence)] }
+      const values = this.#getters.map(({ name, get }) => scalar(get(row, origin), name))
+      return { kind: 'accept', events: [eventOf(instant, { values, ...this.#fields }, occurrence)] }
     } catch (error) {
       if (error instanceof BadField) return { kind: 'reject', why: 'bad-field', detail: error.message }
       throw error
@@ -127,70 +128,148 @@ function scaledValue(value: unknown, scale: number, name: string): Scalar {
   return Math.round(number * scale)
 }
 
-function count(values: ReadonlyMap<string, Scalar>, name: string): number | null {
-  const value = values.get(name) ?? null
+/** Where the value of a field stands among those of a row, and the fields in the order in which an event id takes them. */
+interface Fields {
+  slots: Readonly<Record<string, number | undefined>>
+  in_id: readonly { slot: number; begin: string }[]
+}
+type Row = Fields & { values: readonly Scalar[] }
+
+function fieldsOf(names: readonly string[]): Fields {
+  const slots = Object.fromEntries(names.map((name, slot) => [name, slot]))
+  const in_id = names
+    .map((name, slot) => ({ name, slot, begin: `[${JSON.stringify(name)},` }))
+    .filter(({ name }) => name !== 'event_id')
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+  return { slots, in_id }
+}
+
+function valueOf({ slots, values }: Row, name: string): Scalar {
+  const slot = slots[name]
+  return slot === undefined ? null : (values[slot] ?? null)
+}
+
+function count(row: Row, name: string): number | null {
+  const value = valueOf(row, name)
   if (value === null) return null
   const number = typeof value === 'string' && /^\s*\d{1,16}(?:\.0+)?\s*$/.test(value) ? Number(value) : value
   if (typeof number !== 'number' || !Number.isSafeInteger(number) || number < 0) throw new BadField(`${name} is no whole number of 0 or more`)
   return number
 }
 
-const text = (values: ReadonlyMap<string, Scalar>, name: string): string | null => {
-  const value = values.get(name) ?? null
+function text(row: Row, name: string): string | null {
+  const value = valueOf(row, name)
   return value === null ? null : String(value)
 }
 
-function eventOf(instant: Instant, values: ReadonlyMap<string, Scalar>, occurrence: (key: string) => number): ParsedUsage {
-  const provider = text(values, 'provider')
+function eventOf(instant: Instant, row: Row, occurrence: (key: string) => number): ParsedUsage {
+  const provider = text(row, 'provider')
   if (provider === null) throw new BadField('provider is missing')
-  const status_code = count(values, 'status_code')
+  const status_code = count(row, 'status_code')
   if (status_code !== null && status_code > 999) throw new BadField('status_code is no HTTP status')
-  const texts = Object.fromEntries(textFields.map((name) => [name, text(values, name)])) as Record<string, string | null>
-  const counts = Object.fromEntries(countFields.map((name) => [name, count(values, name)])) as Record<string, number | null>
-  const metered = counts['input_tokens'] !== null || counts['output_tokens'] !== null || counts['images'] !== null || values.get('audio_duration_ms') != null
-  const api_key = text(values, 'api_key')
-  return {
-    topic: 'usage.v1',
-    event: {
-      ...(texts as Pick<
-        ParsedUsage['event'],
-        'operation' | 'project_id' | 'org_id' | 'account_id' | 'region' | 'api_key_id' | 'user_id' | 'deployment' | 'model' | 'request_model'
-      >),
-      ...(texts as Pick<ParsedUsage['event'], 'error_type' | 'error_code' | 'request_id' | 'response_id' | 'service' | 'owner_ref' | 'client_ip' | 'user_agent'>),
-      ...(counts as Pick<ParsedUsage['event'], 'input_tokens' | 'cache_read_input_tokens' | 'cache_write_input_tokens' | 'audio_input_tokens' | 'image_input_tokens'>),
-      ...(counts as Pick<ParsedUsage['event'], 'output_tokens' | 'reasoning_output_tokens' | 'audio_output_tokens' | 'image_output_tokens' | 'images'>),
-      event_id: eventId(provider, instant, values, occurrence),
-      event_time: instant.ms,
-      revision: 0,
-      provider,
-      tier: texts['tier'] ?? 'default',
-      requests: counts['requests'] ?? 1,
-      stream: null,
-      audio_duration_ms: count(values, 'audio_duration_ms'),
-      duration_ms: count(values, 'duration_ms'),
-      usage_source: metered ? 'log' : 'absent',
-      status_code,
-      outcome: outcomeOf(text(values, 'outcome'), status_code),
-      flags: metered ? [] : ['tokens-missing'],
-      ...(api_key === null ? {} : { api_key }),
-    },
+  const counts = countsOf(row)
+  const audio_duration_ms = count(row, 'audio_duration_ms')
+  const metered = counts.input_tokens !== null || counts.output_tokens !== null || counts.images !== null || audio_duration_ms !== null
+  const api_key = text(row, 'api_key')
+  const event: ParsedUsage['event'] = {
+    event_id: '',
+    event_time: instant.ms,
+    revision: 0,
+    account_id: text(row, 'account_id'),
+    region: text(row, 'region'),
+    owner_ref: text(row, 'owner_ref'),
+    service: text(row, 'service'),
+    client_ip: text(row, 'client_ip'),
+    user_agent: text(row, 'user_agent'),
+    flags: metered ? [] : ['tokens-missing'],
+    provider,
+    operation: text(row, 'operation'),
+    project_id: text(row, 'project_id'),
+    org_id: text(row, 'org_id'),
+    api_key_id: text(row, 'api_key_id'),
+    user_id: text(row, 'user_id'),
+    deployment: text(row, 'deployment'),
+    model: text(row, 'model'),
+    request_model: text(row, 'request_model'),
+    tier: text(row, 'tier') ?? 'default',
+    stream: null,
+    input_tokens: counts.input_tokens,
+    cache_read_input_tokens: counts.cache_read_input_tokens,
+    cache_write_input_tokens: counts.cache_write_input_tokens,
+    audio_input_tokens: counts.audio_input_tokens,
+    image_input_tokens: counts.image_input_tokens,
+    output_tokens: counts.output_tokens,
+    reasoning_output_tokens: counts.reasoning_output_tokens,
+    audio_output_tokens: counts.audio_output_tokens,
+    image_output_tokens: counts.image_output_tokens,
+    images: counts.images,
+    audio_duration_ms,
+    requests: counts.requests ?? 1,
+    usage_source: metered ? 'log' : 'absent',
+    duration_ms: count(row, 'duration_ms'),
+    status_code,
+    outcome: outcomeOf(text(row, 'outcome'), status_code),
+    error_type: text(row, 'error_type'),
+    error_code: text(row, 'error_code'),
+    request_id: text(row, 'request_id'),
+    response_id: text(row, 'response_id'),
   }
+  if (api_key !== null) event.api_key = api_key
+  // Last: only rows that are kept count as occurrences.
+  event.event_id = eventId(provider, instant, row, occurrence)
+  return { topic: 'usage.v1', event }
 }
 
+type Counts = Pick<
+  ParsedUsage['event'],
+  | 'input_tokens'
+  | 'cache_read_input_tokens'
+  | 'cache_write_input_tokens'
+  | 'audio_input_tokens'
+  | 'image_input_tokens'
+  | 'output_tokens'
+  | 'reasoning_output_tokens'
+  | 'audio_output_tokens'
+  | 'image_output_tokens'
+  | 'images'
+> & { requests: number | null }
+
+const countsOf = (row: Row): Counts => ({
+  input_tokens: count(row, 'input_tokens'),
+  cache_read_input_tokens: count(row, 'cache_read_input_tokens'),
+  cache_write_input_tokens: count(row, 'cache_write_input_tokens'),
+  audio_input_tokens: count(row, 'audio_input_tokens'),
+  image_input_tokens: count(row, 'image_input_tokens'),
+  output_tokens: count(row, 'output_tokens'),
+  reasoning_output_tokens: count(row, 'reasoning_output_tokens'),
+  audio_output_tokens: count(row, 'audio_output_tokens'),
+  image_output_tokens: count(row, 'image_output_tokens'),
+  images: count(row, 'images'),
+  requests: count(row, 'requests'),
+})
+
 /** Without a key of the provider: the time in full precision, every mapped value, and which of equal rows it is. */
-function eventId(provider: string, instant: Instant, values: ReadonlyMap<string, Scalar>, occurrence: (key: string) => number): string {
-  const own = text(values, 'event_id')
+function eventId(provider: string, instant: Instant, row: Row, occurrence: (key: string) => number): string {
+  const own = text(row, 'event_id')
   if (own !== null) return nameUuid(provider, own)
-  const parts = [...values].filter(([name]) => name !== 'event_id').sort(([a], [b]) => (a < b ? -1 : 1))
-  const record = JSON.stringify(parts.map(([name, value]) => [name, value === null ? null : String(value)]))
-  const key = `${instant.ms}.${instant.ns} ${record}`
-  return nameUuid('mapping', provider, instant.ms, instant.ns, record, occurrence(key))
+  let record = '['
+  for (const { slot, begin } of row.in_id) {
+    const value = row.values[slot] ?? null
+    record += `${record === '[' ? '' : ','}${begin}${value === null ? 'null' : JSON.stringify(String(value))}]`
+  }
+  record += ']'
+  // The id of the first of equal rows stands for all of them: nearly always it is the only one.
+  const first = nameUuid('mapping', provider, instant.ms, instant.ns, record, 0)
+  const index = occurrence(first)
+  return index === 0 ? first : nameUuid('mapping', provider, instant.ms, instant.ns, record, index)
 }
 
 function outcomeOf(given: string | null, status: number | null): UsageOutcome {
-  const known = usageOutcome.safeParse(given)
-  if (given !== null && !known.success) throw new BadField(`outcome is none of ${usageOutcome.options.join(', ')}`)
-  if (known.success) return known.data
+  if (given !== null) {
+    const known = usageOutcome.safeParse(given)
+    if (!known.success) throw new BadField(`outcome is none of ${usageOutcome.options.join(', ')}`)
+    return known.data
+  }
   if (status === null || status < 400) return 'success'
   if (status >= 500) return 'server_error'
   if (status === 429) return 'rate_limited'

@@ -30,11 +30,12 @@ function parseIso(text: string): Instant | undefined {
   const [, year, month, day, hour = '0', minute = '0', second = '0', fraction = '', zone] = match
   const digits = fraction.padEnd(9, '0')
   const seconds = Date.UTC(Number(year), Number(month) - 1, Number(day), Number(hour), Number(minute), Math.min(Number(second), 59))
-  // Date.UTC lets the 31st of February pass as a day of March.
-  if (new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() !== Number(day) || Number(hour) > 23 || Number(minute) > 59 || Number(second) > 60)
-    return undefined
+  if (!isDay(Number(year), Number(month), Number(day)) || Number(hour) > 23 || Number(minute) > 59 || Number(second) > 60) return undefined
   return { ms: seconds - offsetMs(zone) + Number(digits.slice(0, 3)), ns: Number(digits.slice(3)) }
 }
+
+/** Date.UTC lets the 31st of February pass as a day of March. */
+const isDay = (year: number, month: number, day: number): boolean => (day >= 1 && day <= 28) || new Date(Date.UTC(year, month - 1, day)).getUTCDate() === day
 
 function offsetMs(zone: string | undefined): number {
   const match = /^([+-])(\d{2}):?(\d{2})$/.exec(zone ?? '')

@@ -87,19 +87,22 @@ export function logTime(context: Context, pointers: readonly string[], payload: 
 }
 
 export function clientAddress(context: Context, more: readonly string[]): { ip: string | null; prefix: number | null; isBad: boolean } {
-  const { headers } = context
-  const candidates: unknown[] = []
-  for (const scope of context.scopes) for (const key of more) candidates.push(scope[key])
-  for (const scope of context.scopes) for (const key of ADDRESS_KEYS) candidates.push(scope[key])
-  candidates.push(headers['x-forwarded-for'], headers['x-real-ip'], headers['x-client-ip'])
   let isBad = false
-  for (const candidate of candidates) {
+  for (const candidate of addressesOf(context, more)) {
     if (candidate === undefined) continue
     const address = addressOf(candidate)
     if (address?.kind === 'address') return { ip: address.ip, prefix: address.prefix, isBad: false }
     isBad ||= address?.kind === 'bad'
   }
   return { ip: null, prefix: null, isBad }
+}
+
+function* addressesOf({ scopes, headers }: Context, more: readonly string[]): Generator {
+  if (more.length > 0) for (const scope of scopes) for (const key of more) yield scope[key]
+  for (const scope of scopes) for (const key of ADDRESS_KEYS) yield scope[key]
+  yield headers['x-forwarded-for']
+  yield headers['x-real-ip']
+  yield headers['x-client-ip']
 }
 
 /** A whole key, never a redacted form and never a token of Entra ID (those change by the hour and name nobody). */

@@ -43,22 +43,44 @@ export function usageEventOf(parts: Parts): Verdict {
   if (finishReason(body) === 'content_filter') flags.push('content-filtered')
   if (error !== null) flags.push(...error.flags)
   const key = rawKey(context)
+  const { account_id, region, service, user_agent, project_id, org_id, api_key_id, user_id } = caller(context, body)
+  const { model, request_model, deployment } = modelsOf(exchange, context, body)
+  const { request_id, response_id } = idsOf(exchange, context, body)
+  // Written out, not spread: that is a third of this function's time. The order is part of the ids of records without an id (see eventId).
   const event: Event = {
     event_id: '',
     event_time: parts.time.ms,
     revision: 0,
-    ...caller(context, body),
+    account_id,
+    region,
+    owner_ref: null,
+    service,
+    user_agent,
+    project_id,
+    org_id,
+    api_key_id,
+    user_id,
     client_ip: address.ip,
     client_ip_prefix: address.prefix,
     flags,
     provider: parts.provider,
     operation,
-    ...modelsOf(exchange, context, body),
+    model,
+    request_model,
+    deployment,
     tier: tierOf(body, context),
     stream: streamOf(exchange, context),
-    ...counts,
-    images,
+    input_tokens: counts.input_tokens,
+    cache_read_input_tokens: counts.cache_read_input_tokens,
+    cache_write_input_tokens: counts.cache_write_input_tokens,
+    audio_input_tokens: counts.audio_input_tokens,
+    image_input_tokens: counts.image_input_tokens,
+    output_tokens: counts.output_tokens,
+    reasoning_output_tokens: counts.reasoning_output_tokens,
+    audio_output_tokens: counts.audio_output_tokens,
+    image_output_tokens: counts.image_output_tokens,
     audio_duration_ms: audio,
+    images,
     requests: 1,
     usage_source: isMetered ? 'provider' : 'absent',
     status_code: context.status ?? error?.status ?? null,
@@ -66,7 +88,8 @@ export function usageEventOf(parts: Parts): Verdict {
     error_type: error?.error_type ?? null,
     error_code: error?.error_code ?? null,
     duration_ms: durationMs(context),
-    ...idsOf(exchange, context, body),
+    request_id,
+    response_id,
   }
   if (key !== null) event.api_key = key
   event.event_id = eventId(event, parts.occurrence)
@@ -145,7 +168,7 @@ function finishReason(body: Json): unknown {
   return objectAt(body, 'incomplete_details')?.['reason']
 }
 
-type Caller = Pick<Event, 'account_id' | 'region' | 'owner_ref' | 'service' | 'user_agent' | 'project_id' | 'org_id' | 'api_key_id' | 'user_id'>
+type Caller = Pick<Event, 'account_id' | 'region' | 'service' | 'user_agent' | 'project_id' | 'org_id' | 'api_key_id' | 'user_id'>
 
 function caller(context: Context, body: Json): Caller {
   const { headers, request, scopes, target } = context
@@ -154,7 +177,6 @@ function caller(context: Context, body: Json): Caller {
     // An Azure OpenAI resource is the first label of its host; its subscription is not in the log.
     account_id: host !== null && /\.azure\.(com|us|cn)$/.test(host) ? asLabel(host.slice(0, host.indexOf('.'))) : null,
     region: asLabel(headers['x-ms-region'], 64),
-    owner_ref: null,
     service: serviceOf(context),
     user_agent: asLabel(headers['user-agent'], 512) ?? pickLabel(scopes, ['user_agent', 'userAgent'], 512),
     project_id: unmasked(headers['openai-project']) ?? pickLabel(scopes, ['project_id', 'openai_project']),

@@ -68,13 +68,8 @@ async function* pagesOf(
   let reader: PieceReader | undefined
   let head: Buffer = Buffer.alloc(0)
   let next: FileCheckpoint = { ...here, offset: start }
-  const pages = (pieces: readonly Piece[], container: Container): Page<FileCheckpoint>[] =>
-    pagesOfPieces(
-      pieces.filter((piece) => piece.end > start),
-      container,
-      path,
-      here,
-    )
+  const pages = (pieces: readonly Piece[], container: Container): Iterable<Page<FileCheckpoint>> =>
+    pagesOfPieces(start === 0 ? pieces : pieces.filter((piece) => piece.end > start), container, path, here)
   for await (const chunk of chunks) {
     if (signal.aborted) return
     if (reader === undefined) {
@@ -122,24 +117,24 @@ function splitterOf(container: Container, start: number): Splitter {
   return container.kind === 'csv' ? rowSplitter(start) : jsonSplitter(start, container.records)
 }
 
-/** Pages end between pieces, so that a checkpoint never points into an envelope. */
-export function pagesOfPieces(pieces: readonly Piece[], container: Container, path: string, here: FileCheckpoint): Page<FileCheckpoint>[] {
-  const pages: Page<FileCheckpoint>[] = []
+/** Pages end between pieces, so that a checkpoint never points into an envelope. Each is made when it is asked for: short rows give many. */
+export function* pagesOfPieces(pieces: readonly Piece[], container: Container, path: string, here: FileCheckpoint): Generator<Page<FileCheckpoint>> {
+  const origin = { source: 'file', stream: path }
   let records: RawRecord[] = []
   let characters = 0
-  pieces.forEach((piece, index) => {
-    const text = piece.text.startsWith(BOM) ? piece.text.slice(1) : piece.text
-    for (const [part, { id, at, body, stream }] of unpack(text, container).entries()) {
-      records.push({ id: id ?? (part === 0 ? `${piece.end}` : `${piece.end}.${part}`), at, ingested_at: null, body, origin: { source: 'file', stream: stream ?? path } })
+  for (const [index, { text, end }] of pieces.entries()) {
+    let part = 0
+    for (const { id, at, body, stream } of unpack(text.startsWith(BOM) ? text.slice(1) : text, container)) {
+      const of = stream === null ? origin : { source: 'file', stream }
+      records.push({ id: id ?? (part === 0 ? `${end}` : `${end}.${part}`), at, ingested_at: null, body, origin: of })
       characters += body.length
+      part++
     }
-    if (records.length >= PAGE_RECORDS || characters >= PAGE_CHARACTERS || index === pieces.length - 1) {
-      pages.push({ records, next: { ...here, offset: piece.end } })
-      records = []
-      characters = 0
-    }
-  })
-  return pages
+    if (records.length < PAGE_RECORDS && characters < PAGE_CHARACTERS && index < pieces.length - 1) continue
+    yield { records, next: { ...here, offset: end } }
+    records = []
+    characters = 0
+  }
 }
 
 async function* chunksOf(handle: FileHandle, log: Logger, path: string, signal: AbortSignal): AsyncGenerator<Buffer> {

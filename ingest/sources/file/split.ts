@@ -52,24 +52,28 @@ const LF = 0x0a
 export function lineSplitter(start: number): Splitter {
   const held = new Held()
   let offset = start
-  const piece = (end: number): Piece[] => {
-    const text = withoutReturn(held.take())
-    return text.trim() === '' ? [] : [{ text, end }]
+  const give = (line: string, end: number, pieces: Piece[]): Piece[] => {
+    const text = withoutReturn(line)
+    if (text.trim() !== '') pieces.push({ text, end })
+    return pieces
   }
   return {
     push: (chunk) => {
       const pieces: Piece[] = []
       let from = 0
       for (let at = chunk.indexOf(LF); at !== -1; at = chunk.indexOf(LF, from)) {
-        held.add(chunk.subarray(from, at))
+        // Most lines begin and end in one chunk.
+        const whole = held.empty && at - from <= MAX_PIECE
+        if (!whole) held.add(chunk.subarray(from, at))
+        const line = whole ? chunk.toString('utf8', from, at) : held.take()
         from = at + 1
-        pieces.push(...piece(offset + from))
+        give(line, offset + from, pieces)
       }
       held.add(chunk.subarray(from))
       offset += chunk.length
       return pieces
     },
-    finish: () => (held.empty ? [] : piece(offset)),
+    finish: () => (held.empty ? [] : give(held.take(), offset, [])),
   }
 }
 
