@@ -91,9 +91,10 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
   const shared = { clock, log, delivery, open, ranges, explain, waiting, answering, stalled_after_ms: config.stalled_after }
   return {
     prepare: async (signal) => {
-      const created = await retry(() => asked(async () => createTopics(await admin.client(), config)), { clock, log, signal, what: 'Kafka', cap_ms: 5_000 })
-      // A broker names a leader before that leader serves: whoever goes on earlier is refused, or writes twice.
-      for (const topic of created) await ranges(topic)
+      await retry(() => asked(async () => createTopics(await admin.client(), config)), { clock, log, signal, what: 'Kafka', cap_ms: 5_000 })
+      // A broker names a leader before that leader serves: whoever goes on earlier is refused, or writes twice. All topics, because
+      // another process, or a try of ours that failed, may have made them a moment ago.
+      await Promise.all(topicNames.map(ranges))
     },
     publish,
     consume: async (topics, group, consumer, signal, { max_records = MAX_RECORDS } = {}) => {
@@ -200,12 +201,11 @@ async function send(producer: Producer, topic: string, messages: Sendable[], com
   await producer.send({ topic, messages, acks: -1, compression })
 }
 
-/** Returns the topics that were missing. */
-async function createTopics(admin: Admin, config: KafkaConfig): Promise<TopicName[]> {
+async function createTopics(admin: Admin, config: KafkaConfig): Promise<void> {
   const { prefix, replication, partitions } = config.topics
   const existing = new Set(await admin.listTopics())
   const missing = topicNames.filter((topic) => !existing.has(prefix + topic))
-  if (missing.length === 0) return []
+  if (missing.length === 0) return
   const insync = Math.min(config.topics.min_insync_replicas, replication)
   // False says that another process was faster, which is as good.
   await admin.createTopics({
@@ -223,7 +223,6 @@ async function createTopics(admin: Admin, config: KafkaConfig): Promise<TopicNam
       ],
     })),
   })
-  return missing
 }
 
 async function readRanges(admin: Admin, topic: string): Promise<Map<number, Range>> {
