@@ -142,6 +142,25 @@ describe('an endpoint', () => {
     expect((error as Error).message).toMatch(/cannot be reached/)
   })
 
+  it.each([
+    [200, '<html>Sign in</html>', PermanentError, /answered nonsense to logs:FilterLogEvents on \/app\/calls: check `endpoint`.*proxy/],
+    [403, '<html>Forbidden</html>', PermanentError, /answered nonsense/],
+    [200, '{}', PermanentError, /answered nonsense/],
+    [200, '', PermanentError, /answered nonsense/],
+    [502, '<html>Bad Gateway</html>', TransientError, /failed on \/app\/calls/],
+  ])('that answers %i %s', async (status, body, kind, message) => {
+    const other = createServer((_request, response) => void response.writeHead(status).end(body))
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve))
+    try {
+      const error = await probe({ endpoint: `http://127.0.0.1:${(other.address() as AddressInfo).port}` })
+      expect(error).toBeInstanceOf(kind)
+      expect((error as Error).message).toMatch(message)
+    } finally {
+      other.closeAllConnections()
+      other.close()
+    }
+  })
+
   it('that is not there', async () => {
     const error = await probe({ endpoint: 'http://127.0.0.1:9' })
     expect(error).toBeInstanceOf(TransientError)

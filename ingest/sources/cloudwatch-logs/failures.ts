@@ -15,6 +15,8 @@ export interface Asked {
 }
 
 export class ThrottledError extends TransientError {}
+/** An answer that is not of this API, although it says that all is well. */
+export class NonsenseError extends Error {}
 /** A page token lives a day and belongs to one query: the window has to be scanned from its start. */
 export class TokenError extends TransientError {}
 
@@ -56,6 +58,11 @@ export function translate(error: unknown, asked: Asked, signal: AbortSignal): ne
     throw new PermanentError(`AWS in ${region} does not know these credentials (${identity}): check the access key, and that the region is enabled for the account`, options)
   if (name === 'InvalidParameterException' && asked.token === true)
     throw new TokenError(`a page token of ${resource} was refused: the window is scanned again`, { ...options, retry_after_ms: 0 })
+  if (isNonsense(error, status))
+    throw new PermanentError(
+      `CloudWatch in ${region} answered nonsense to ${action} on ${resource}: check \`endpoint\`, and whether a proxy or a sign-in page stands in between`,
+      options,
+    )
   if (isUnreachable(error))
     throw new TransientError(`CloudWatch in ${region} cannot be reached (${messageOf(error)}): check the network, and that the region or endpoint is spelt right`, options)
   if (status !== undefined && status >= 400 && status < 500)
@@ -75,6 +82,9 @@ function statusOf(error: unknown): number | undefined {
   const metadata = (error as { $metadata?: { httpStatusCode?: unknown } } | null)?.$metadata
   return typeof metadata?.httpStatusCode === 'number' && metadata.httpStatusCode > 0 ? metadata.httpStatusCode : undefined
 }
+
+/** The SDK throws a SyntaxError where the body is no JSON; behind a 5xx that is a gateway in trouble, which passes. */
+const isNonsense = (error: unknown, status: number | undefined): boolean => error instanceof NonsenseError || (error instanceof SyntaxError && (status ?? 0) < 500)
 
 function isUnreachable(error: unknown): boolean {
   const { code, name } = error as { code?: unknown; name?: unknown }

@@ -3,6 +3,7 @@ import { CloudWatchClient, GetMetricDataCommand } from '@aws-sdk/client-cloudwat
 import { CloudWatchLogsClient, DescribeLogGroupsCommand, FilterLogEventsCommand } from '@aws-sdk/client-cloudwatch-logs'
 import { AssumeRoleCommand, STSClient } from '@aws-sdk/client-sts'
 import type { CloudWatchApi, LogEvent } from './api.ts'
+import { NonsenseError } from './failures.ts'
 
 export interface SdkOptions {
   region: string
@@ -34,6 +35,8 @@ export function createApi({ region, endpoint, role_arn, external_id, timeout_ms 
       const output = await logs.send(new FilterLogEventsCommand({ logGroupName: group, startTime: from, endTime: to, nextToken: token, filterPattern: pattern, limit: 10_000 }), {
         abortSignal,
       })
+      // An empty page still has its list. Something else that answers `{}` must not look like a group in which nothing happens.
+      if (output.events === undefined && output.searchedLogStreams === undefined) throw new NonsenseError('no list of events')
       const events = (output.events ?? []).flatMap((event): LogEvent[] => {
         const { eventId, timestamp, ingestionTime, message, logStreamName } = event
         if (eventId === undefined || timestamp === undefined) return []
@@ -43,7 +46,8 @@ export function createApi({ region, endpoint, role_arn, external_id, timeout_ms 
     },
     describeLogGroups: async ({ prefix, token }, abortSignal) => {
       const output = await logs.send(new DescribeLogGroupsCommand({ logGroupNamePrefix: prefix, nextToken: token }), { abortSignal })
-      const names = (output.logGroups ?? []).flatMap(({ logGroupName }) => logGroupName ?? [])
+      if (output.logGroups === undefined) throw new NonsenseError('no list of log groups')
+      const names = output.logGroups.flatMap(({ logGroupName }) => logGroupName ?? [])
       return output.nextToken === undefined ? { names } : { names, token: output.nextToken }
     },
     incomingLogEvents: (request, abortSignal) => incomingLogEvents(metrics, request, abortSignal),
@@ -68,7 +72,8 @@ async function incomingLogEvents(client: CloudWatchClient, { group, from, to }: 
       }),
       { abortSignal },
     )
-    for (const { Timestamps = [], Values = [] } of output.MetricDataResults ?? []) {
+    if (output.MetricDataResults === undefined) throw new NonsenseError('no list of results')
+    for (const { Timestamps = [], Values = [] } of output.MetricDataResults) {
       for (const [index, at] of Timestamps.entries()) counts.set(at.getTime(), Math.round(Values[index] ?? 0))
     }
     token = output.NextToken
