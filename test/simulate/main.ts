@@ -6,7 +6,8 @@
  */
 import { parseArgs } from 'node:util'
 import { runPlanted } from './planted/run.ts'
-import { type Cloud, clouds, describeFaults, repeatWith, runSeeds, type Sum } from './seeds.ts'
+import type { Cloud } from './plan.ts'
+import { clouds, describeFaults, repeatWith, runSeeds, type Sum } from './seeds.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

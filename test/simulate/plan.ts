@@ -2,6 +2,8 @@
 import { type Random, seededRandom } from '../../runtime/random.ts'
 import { between, chance, pick, spread, type Storm, storms, type Window, whole } from './weather.ts'
 
+export type Cloud = 'cloudwatch' | 'azure'
+
 /** A machine's clock: how far it is off from an instant on. */
 interface Step {
   from: number
@@ -37,6 +39,8 @@ export interface Plan {
   skew: Step[]
   ends: End[]
   collectors: 1 | 2
+  /** Rescans of hundreds of pages while 5 to 20 % of the requests are throttled, to the end; CloudWatch only. The machine never sleeps. */
+  throttled: boolean
 }
 
 export const MINUTE = 60_000
@@ -44,7 +48,7 @@ export const HOUR = 60 * MINUTE
 export const DAY = 24 * HOUR
 const START = Date.UTC(2026, 2, 2, 12)
 
-export function createPlan(seed: number, size: 'any' | 'small' = 'any'): { plan: Plan; random: Random } {
+export function createPlan(seed: number, size: 'any' | 'small' = 'any', cloud: Cloud = 'cloudwatch'): { plan: Plan; random: Random } {
   const random = seededRandom(Math.imul(seed, 0x9e3779b1) ^ 0x5bd1e995)
   const calm = chance(random, 0.3)
   const small = size === 'small'
@@ -55,26 +59,48 @@ export function createPlan(seed: number, size: 'any' | 'small' = 'any'): { plan:
   const rough = <T>(make: () => T[]): T[] => (calm || chance(random, 0.3) ? [] : make())
   const span = { from: start, to: busy.to + Math.min(longest_delay, 6 * HOUR) }
   const streams = whole(random, 1, 4)
+  const plan: Plan = {
+    seed,
+    calm,
+    streams,
+    count: small ? whole(random, 20, 120) : Math.floor(spread(random, 40, chance(random, 0.02) ? 6_000 : 600)),
+    start,
+    busy,
+    longest_delay,
+    stragglers: longest_delay <= 2 * MINUTE ? 0 : between(random, 0.01, 0.2),
+    clock_error: chance(random, 0.5) ? 0 : 10 * MINUTE,
+    cloud: rough(() => storms(random, span, whole(random, 1, 5), 5_000, 40 * MINUTE)),
+    bus: rough(() => storms(random, span, whole(random, 1, 4), 2_000, 20 * MINUTE)),
+    state: rough(() => storms(random, span, whole(random, 1, 3), 2_000, 10 * MINUTE)),
+    gone: rough(() => storms(random, span, whole(random, 1, 2), MINUTE, 2 * HOUR).map(({ from, to }) => ({ from, to, stream: whole(random, 0, streams - 1) }))),
+    skew: calm && chance(random, 0.7) ? [] : skewOf(random, span),
+    ends: endsOf(random, calm),
+    collectors: !calm && chance(random, 0.1) ? 2 : 1,
+    throttled: false,
+  }
+  // Of a random of its own, so that the other worlds are what they were.
+  const throttled = seededRandom(seed ^ 0x3ad8025f)
+  return { random, plan: cloud === 'cloudwatch' && !calm && !small && chance(throttled, 0.06) ? throttledPlan(plan, throttled) : plan }
+}
+
+/** Few faults but one, so that what is late is late because of it. */
+function throttledPlan(plan: Plan, random: Random): Plan {
+  const busy = { from: plan.busy.from, to: plan.busy.from + between(random, 30, 90) * MINUTE }
+  const count = whole(random, 400, 1_200)
+  const longest_delay = pick(random, [HOUR, 20 * HOUR])
   return {
-    random,
-    plan: {
-      seed,
-      calm,
-      streams,
-      count: small ? whole(random, 20, 120) : Math.floor(spread(random, 40, chance(random, 0.02) ? 6_000 : 600)),
-      start,
-      busy,
-      longest_delay,
-      stragglers: longest_delay <= 2 * MINUTE ? 0 : between(random, 0.01, 0.2),
-      clock_error: chance(random, 0.5) ? 0 : 10 * MINUTE,
-      cloud: rough(() => storms(random, span, whole(random, 1, 5), 5_000, 40 * MINUTE)),
-      bus: rough(() => storms(random, span, whole(random, 1, 4), 2_000, 20 * MINUTE)),
-      state: rough(() => storms(random, span, whole(random, 1, 3), 2_000, 10 * MINUTE)),
-      gone: rough(() => storms(random, span, whole(random, 1, 2), MINUTE, 2 * HOUR).map(({ from, to }) => ({ from, to, stream: whole(random, 0, streams - 1) }))),
-      skew: calm && chance(random, 0.7) ? [] : skewOf(random, span),
-      ends: endsOf(random, calm),
-      collectors: !calm && chance(random, 0.1) ? 2 : 1,
-    },
+    ...plan,
+    throttled: true,
+    streams: whole(random, 1, 2),
+    count,
+    busy,
+    longest_delay,
+    stragglers: between(random, 0.05, 0.2),
+    cloud: [],
+    gone: [],
+    skew: [],
+    ends: plan.ends.slice(0, 2).map((end) => ({ ...end, down: Math.min(end.down, 10 * MINUTE) })),
+    collectors: 1,
   }
 }
 

@@ -62,7 +62,7 @@ export async function runWorld(context: WorldContext, world: World, say?: (line:
   const random = seededRandom(plan.seed ^ 0x2545f491)
   const ran: Window[] = []
   const naps: Window[] = []
-  const awakeSince = (at: number): number => awakeIn(without(ran, naps), at, clock.now())
+  const awakeSince = (at: number): number => awakeIn(without(joined(ran), naps), at, clock.now())
   const localNow = (): number => clock.now() + skewAt(plan, clock.now())
   const off = Math.max(0, ...plan.skew.map((step) => step.off))
   const { records, marks, honest_within } = world
@@ -146,6 +146,7 @@ async function oneLife(run: Run, end: End | undefined): Promise<void> {
 
 /** When the busy time is over the machine sleeps most of the time, so that weeks take seconds. */
 async function sleepAndWake({ clock, plan, world, random, naps }: Run): Promise<void> {
+  if (plan.throttled) return
   await clock.sleep(plan.busy.to + 12 * MINUTE - clock.now())
   while (clock.now() < world.end - 45 * MINUTE) {
     const nap = Math.min(spread(random, 20 * MINUTE, 20 * 60 * MINUTE), world.end - 40 * MINUTE - clock.now())
@@ -153,6 +154,17 @@ async function sleepAndWake({ clock, plan, world, random, naps }: Run): Promise<
     clock.jump(nap)
     await clock.sleep(between(random, 0.3, chance(random, 0.1) ? 12 : 1.5) * MINUTE)
   }
+}
+
+/** Where one of two collectors ran, or both. */
+function joined(windows: readonly Window[]): Window[] {
+  const parts: Window[] = []
+  for (const { from, to } of [...windows].sort((a, b) => a.from - b.from)) {
+    const last = parts.at(-1)
+    if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to)
+    else parts.push({ from, to })
+  }
+  return parts
 }
 
 /** Both in order of time. */

@@ -3,11 +3,10 @@ import { monotonicMs } from '../../runtime/clock.ts'
 import { createAzureWorld } from './azure-world.ts'
 import { VirtualClock } from './clock.ts'
 import { createCloudWatchWorld } from './cloudwatch-world.ts'
-import { createPlan, type Plan } from './plan.ts'
+import { type Cloud, createPlan, type Plan } from './plan.ts'
 import { type Result, runWorld } from './run.ts'
 
-export const clouds = ['cloudwatch', 'azure'] as const
-export type Cloud = (typeof clouds)[number]
+export const clouds = ['cloudwatch', 'azure'] as const satisfies readonly Cloud[]
 
 export interface SeedOptions {
   /** Default: even seeds are CloudWatch, odd ones Azure. */
@@ -22,10 +21,10 @@ export interface SeedOptions {
 export const cloudOf = (seed: number): Cloud => (seed % 2 === 0 ? 'cloudwatch' : 'azure')
 
 export async function runSeed(seed: number, options: SeedOptions = {}): Promise<Result & { cloud: Cloud }> {
-  const { plan: made, random } = createPlan(seed, options.http === true ? 'small' : 'any')
+  const cloud = options.cloud ?? cloudOf(seed)
+  const { plan: made, random } = createPlan(seed, options.http === true ? 'small' : 'any', cloud)
   const plan = options.change?.(made) ?? made
   const clock = new VirtualClock(plan.start)
-  const cloud = options.cloud ?? cloudOf(seed)
   const context = { plan, clock, random }
   const world = await (cloud === 'cloudwatch' ? createCloudWatchWorld : createAzureWorld)(context, options.http === true)
   return { cloud, ...(await runWorld(context, world, options.say)) }

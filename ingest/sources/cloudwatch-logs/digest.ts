@@ -10,6 +10,15 @@ export const emptyDigest = (): Digest => ({ n: 0, a: 0, b: 0 })
 
 /** Adds an id; two independent 32-bit sums make a false match of two sets a 2^-64 chance. */
 export function addId(digest: Digest, id: string): void {
+  hashId(id, hashes)
+  digest.n++
+  // Signed: V8 keeps 32-bit integers in place, larger numbers as an object each.
+  digest.a = (digest.a + (hashes[0] ?? 0)) | 0
+  digest.b = (digest.b + (hashes[1] ?? 0)) | 0
+}
+
+/** Two hashes of an id, never both 0. */
+export function hashId(id: string, into: Int32Array): void {
   // The mixing of cyrb53: two multiplicative hashes in one pass over the text.
   let first = 0xdeadbeef
   let second = 0x41c6ce57
@@ -20,15 +29,16 @@ export function addId(digest: Digest, id: string): void {
   }
   first = Math.imul(first ^ (first >>> 16), 2_246_822_507) ^ Math.imul(second ^ (second >>> 13), 3_266_489_909)
   second = Math.imul(second ^ (second >>> 16), 2_246_822_507) ^ Math.imul(first ^ (first >>> 13), 3_266_489_909)
-  digest.n++
-  digest.a = (digest.a + first) >>> 0
-  digest.b = (digest.b + second) >>> 0
+  into[0] = first
+  into[1] = first === 0 && second === 0 ? 1 : second
 }
+
+const hashes = new Int32Array(2)
 
 export function addDigest(sum: Digest, part: Digest): void {
   sum.n += part.n
-  sum.a = (sum.a + part.a) >>> 0
-  sum.b = (sum.b + part.b) >>> 0
+  sum.a = (sum.a + part.a) | 0
+  sum.b = (sum.b + part.b) | 0
 }
 
 export const sameDigest = (one: Digest, other: Digest): boolean => one.n === other.n && one.a === other.a && one.b === other.b

@@ -1,17 +1,20 @@
-/** One log group as a source: scans the windows that scan.ts plans, gives what is new, keeps no token and no page. */
-import type { Clock } from '../../../runtime/clock.ts'
+/**
+ * One log group as a source: scans the windows that scan.ts plans, gives what is new, stores no token and no page. Where it is in
+ * its windows outlives a throw: a page that failed, or that was not taken, is asked for again by the same token.
+ */
 import { messageOf, PermanentError } from '../../../runtime/errors.ts'
 import type { Logger } from '../../../runtime/log.ts'
 import type { Page, RawRecord, Source } from '../../source.ts'
-import type { CloudWatchApi, LogEvent, LogPage } from './api.ts'
-import { Comparison, rangesOf } from './compare.ts'
-import { addToCell, type Cell, emptyCell, Held } from './held.ts'
-import { ThrottledError, translate } from './failures.ts'
+import type { LogEvent } from './api.ts'
+import { Comparison, type Look, rangesOf } from './compare.ts'
+import { TokenError } from './failures.ts'
+import { Held } from './held.ts'
 import { Lateness } from './lateness.ts'
 import { cloudwatchMetrics as metrics } from './metrics.ts'
 import { RECONCILE_EVERY_MS, Reconciliation } from './reconcile.ts'
-import { dueHot, dueReread, finished, firstState, HOUR_MS, hourOf, MINUTE_MS, minuteOf, type ScanSettings, type ScanState, scanState, type ScanWindow, slicesOf } from './scan.ts'
-import type { RequestShare } from './throttle.ts'
+import { type RequestOptions, Requests } from './requests.ts'
+import { type Reread, Rereads } from './rereads.ts'
+import { believable, dueHot, finished, firstState, HOUR_MS, hourOf, isBehind, MINUTE_MS, minuteOf, type ScanSettings, type ScanState, scanState, type ScanWindow } from './scan.ts'
 
 export const SOURCE_ID = 'cloudwatch-logs'
 
@@ -28,50 +31,63 @@ export interface GroupSettings extends ScanSettings {
   pattern?: string | undefined
 }
 
-export interface GroupOptions {
-  /** Name of the stream: account, region and group. */
-  stream: string
-  group: string
-  region: string
-  /** For messages: the role, or the default credentials. */
-  identity: string
-  api: CloudWatchApi
-  share: RequestShare
-  clock: Clock
+export interface GroupOptions extends Omit<RequestOptions, 'pattern'> {
   log: Logger
   settings: GroupSettings
 }
 
 type Pages = AsyncGenerator<Page<ScanState>, void, undefined>
-type Scan = ScanWindow['tier'] | 'republish'
+
+/** A hot window that is being read: its next page, and whether one failed. */
+interface HotPass {
+  window: ScanWindow
+  token: string | undefined
+  started: number
+  pages: number
+  failed: boolean
+}
 
 // Minutes are told apart as long as the cold scan goes back; the hours behind it only as a whole.
 const KEEP_MINUTES_MS = 26 * HOUR_MS
+// Digests are kept for a quarter as many parts of minutes as ids, but for what a quiet group needs.
+const PARTS_PER_ID = 0.25
+const FEWEST_PARTS = 10_000
 const UNMEASURED_LATENESS_MS = 30_000
 // A scan of the newest events that takes so long cannot keep up; it is said once.
 const SLOW_SCAN_MS = 300_000
+// CloudWatch takes events that are dated so far ahead.
+const AHEAD_MS = 2 * HOUR_MS
+// To a hot scan of three pages belongs one of a rescan.
+const RESCAN_SHARE = 1 / 3
 const METRIC_DENIED_RETRY_MS = HOUR_MS
+const STALE_MS = 4 * RECONCILE_EVERY_MS
 
 export const createGroupSource = (options: GroupOptions): Source<ScanState> => new GroupSource(options)
 
 class GroupSource implements Source<ScanState> {
   readonly stream: string
   readonly #options: GroupOptions
+  readonly #requests: Requests
   readonly #lateness = new Lateness()
   #held: Held | undefined
   #reconciliation = new Reconciliation(null)
   #state: ScanState
-  #reread: { window: ScanWindow; left: { from: number; to: number }[] } | undefined
+  #hot: HotPass | undefined
+  readonly #rereads = new Rereads()
   #hot_run = -Infinity
+  /** Pages of rescans before the next hot scan. */
+  #rescan_turns = 0
   /** Event time from which on a hot scan of this process has looked: what is found there later is a late find. */
   #watched_since = Infinity
   #reconcile_at = -Infinity
+  #compared_at = -Infinity
   #metric_denied = false
   #slow = false
 
   constructor(options: GroupOptions) {
     this.#options = options
     this.stream = options.stream
+    this.#requests = new Requests({ ...options, pattern: options.settings.pattern })
     this.#state = firstState(options.clock.now(), options.settings.start)
   }
 
@@ -81,23 +97,25 @@ class GroupSource implements Source<ScanState> {
     // The floor is kept from the first moment on: a start that is cut short must not move it.
     if (after === undefined) yield this.#page([], this.#state, undefined)
     while (!signal.aborted) {
-      yield* this.#hotIfDue(signal)
-      if (this.#hotWindow(clock.now()) !== undefined) continue // catching up
+      this.#believe()
+      yield* this.#hotInTurn(signal)
+      if (isBehind(this.#state, clock.now(), settings)) continue // catching up
       yield* this.#reconcile(signal)
-      const window = this.#reread?.window ?? dueReread(this.#state, clock.now(), settings)
-      if (window !== undefined) yield* this.#rereadOn(window, signal)
-      else await clock.sleep(Math.max(1, this.#hot_run + settings.every.hot - clock.now()), signal)
+      const reread = this.#dueReread()
+      if (reread !== undefined) yield* this.#rereadOn(reread, signal)
+      // Never longer than its interval: the clock may have been set back.
+      else await clock.sleep(Math.min(settings.every.hot, Math.max(1, this.#hot_run + settings.every.hot - clock.now())), signal)
     }
   }
 
   /** Asks for one event, and for the metric: the message of the throw names the missing permission. */
   async probe(signal: AbortSignal): Promise<void> {
-    const { clock, settings, api, group } = this.#options
+    const { clock, settings } = this.#options
     const now = clock.now()
-    await this.#request({ tier: 'hot', from: now - MINUTE_MS, to: now }, undefined, 'hot', signal)
+    await this.#requests.filter({ from: now - MINUTE_MS, to: now }, undefined, 'hot', signal)
     if (!this.#reconciles) return
     const to = minuteOf(now - settings.settle)
-    await api.incomingLogEvents({ group, from: to - MINUTE_MS, to }, signal).catch((error: unknown) => this.#translate(error, 'cloudwatch:GetMetricData', signal))
+    await this.#requests.counts({ from: to - MINUTE_MS, to }, signal)
   }
 
   #begin(after: unknown): void {
@@ -107,17 +125,37 @@ class GroupSource implements Source<ScanState> {
     else {
       if (after !== undefined) log.warn('the checkpoint is of another kind: the group is read as on a first start', { stream: this.stream })
       this.#state = firstState(clock.now(), settings.start)
-      this.#reread = undefined
+      this.#hot = undefined
+      this.#rereads.forget()
     }
     if (this.#held !== undefined) return
-    this.#held = new Held(settings.ids, KEEP_MINUTES_MS, this.#state.hours)
+    this.#held = this.#remember(this.#state.hours)
     // Minutes that the metric counted while nobody was here: what came late meanwhile is found by the rescans, which are compared, too.
-    const oldest = minuteOf(this.#state.hot_scanned_to) + MINUTE_MS
-    this.#reconciliation = new Reconciliation(stored.success ? (this.#state.last_reconciled_minute ?? oldest) : minuteOf(clock.now()) + MINUTE_MS)
+    const { hot_scanned_to, last_reconciled_minute, agreed_since, missing } = this.#state
+    const oldest = stored.success ? (last_reconciled_minute ?? minuteOf(hot_scanned_to) + MINUTE_MS) : minuteOf(clock.now()) + MINUTE_MS
+    this.#reconciliation = new Reconciliation(oldest, agreed_since, missing)
+  }
+
+  #believe(): void {
+    const { clock, settings, log } = this.#options
+    const now = clock.now()
+    const state = believable(this.#state, now, settings.start)
+    if (state === this.#state) return
+    log.warn('the clock was set back by more than an hour: what was read ahead of it is read again', { stream: this.stream, hours: (this.#state.hot_scanned_to - now) / HOUR_MS })
+    this.#state = state
+    this.#hot = undefined
+    this.#rereads.forget()
+    this.#watched_since = Infinity
+    this.#reconciliation = new Reconciliation(minuteOf(now) + MINUTE_MS)
   }
 
   get #ours(): Held {
-    return (this.#held ??= new Held(this.#options.settings.ids, KEEP_MINUTES_MS))
+    return (this.#held ??= this.#remember({}))
+  }
+
+  #remember(hours: Readonly<Record<string, string>>): Held {
+    const { ids } = this.#options.settings
+    return new Held({ ids, parts: Math.max(FEWEST_PARTS, Math.floor(ids * PARTS_PER_ID)), keep_minutes: KEEP_MINUTES_MS, hours })
   }
 
   /** The horizon of the warm scan; after an outage it moves along with what is caught up. */
@@ -131,92 +169,106 @@ class GroupSource implements Source<ScanState> {
     return this.#lateness.overlap(overlap.hot, overlap.warm)
   }
 
-  #hotWindow(now: number): ScanWindow | undefined {
-    if (this.#hot_run > now) this.#hot_run = now // the clock was set back
-    return dueHot(this.#state, now, this.#hot_run, this.#options.settings, this.#overlap)
+  #dueHot(): HotPass | undefined {
+    const now = this.#options.clock.now()
+    if (this.#hot_run > now) this.#hot_run = -Infinity // the clock was set back
+    const window = dueHot(this.#state, now, this.#hot_run, this.#options.settings, this.#overlap)
+    return window === undefined ? undefined : { window, token: undefined, started: now, pages: 0, failed: false }
+  }
+
+  /** Where hot scans take so long that the next one is due at once, rescans get their share of the pages nevertheless. */
+  async *#hotInTurn(signal: AbortSignal): Pages {
+    if (this.#rescan_turns <= 0 || !this.#rereads.running || isBehind(this.#state, this.#options.clock.now(), this.#options.settings)) yield* this.#hotIfDue(signal)
   }
 
   async *#hotIfDue(signal: AbortSignal): Pages {
-    const { clock, settings } = this.#options
-    const started = clock.now()
-    const window = this.#hotWindow(started)
-    if (window === undefined) return
+    const hot = (this.#hot ??= this.#dueHot())
+    if (hot === undefined) return
+    const { window } = hot
     const before = this.#state.hot_scanned_to
-    let token: string | undefined
     do {
-      const page = await this.#request(window, token, 'hot', signal)
-      token = page.token
+      const page = await this.#requests.filter(window, hot.token, 'hot', signal).catch((error: unknown) => {
+        hot.failed = true
+        if (error instanceof TokenError) this.#hot = undefined
+        throw error
+      })
+      const { token } = page
       const fresh = once(page.events).filter((event) => !this.#ours.has(event))
       metrics.suppressed.inc({ stream: this.stream }, page.events.length - fresh.length)
-      const next = token === undefined ? finished(this.#state, window, settings) : this.#state
+      const next = token === undefined ? finished(this.#state, window, this.#options.settings) : this.#state
       // Pages come in order of event time: what lies before the last event of a page is read.
       const scanned = token === undefined ? window.to : page.events.at(-1)?.timestamp
-      if (fresh.length > 0 || token === undefined) yield this.#page(fresh, next, scanned)
+      if (this.#requests.recovered() || fresh.length > 0 || token === undefined) yield this.#page(fresh, next, scanned)
+      // Only here the page was taken.
       this.#measure(fresh, before)
-      for (const event of fresh) this.#ours.add(event, this.#ids_since)
+      for (const event of fresh) this.#ours.add(event)
       this.#state = next
-    } while (token !== undefined)
+      hot.token = token
+      hot.pages++
+    } while (hot.token !== undefined)
+    this.#hot = undefined
+    this.#hotDone(hot, before)
+  }
+
+  #hotDone({ window, started, pages, failed }: HotPass, before: number): void {
+    const { clock, settings, log } = this.#options
+    const now = clock.now()
     this.#hot_run = started
-    if (clock.now() - started > SLOW_SCAN_MS && started - before < SLOW_SCAN_MS && !this.#slow) {
+    this.#rescan_turns = Math.floor(pages * RESCAN_SHARE)
+    if (now - started > SLOW_SCAN_MS && started - before < SLOW_SCAN_MS && !failed && !this.#slow) {
       this.#slow = true
       const cure = 'let CloudWatch push this group (docs/cloudwatch-logs.md), or narrow it by filter_pattern'
-      this.#options.log.warn('a log group writes more than the request quota of AWS lets anybody read in time', {
-        stream: this.stream,
-        seconds: Math.round((clock.now() - started) / 1000),
-        cure,
-      })
+      log.warn('a log group writes more than the request quota of AWS lets anybody read in time', { stream: this.stream, seconds: Math.round((now - started) / 1000), cure })
     }
     this.#watched_since = Math.min(this.#watched_since, window.from)
-    this.#ours.compact(clock.now(), this.#ids_since)
+    this.#ours.compact(now, this.#ids_since, Math.min(this.#ids_since, this.#state.warm_scanned_to - settings.overlap.warm, this.#rereads.apart_from))
   }
 
-  /** One slice of a rescan; the hot scan has its turn between two pages. A failed slice is begun again, the marks move at the very end. */
-  async *#rereadOn(window: ScanWindow, signal: AbortSignal): Pages {
-    const { settings, clock } = this.#options
-    const reread = (this.#reread ??= { window, left: slicesOf(window) })
-    const slice = reread.left[0]
+  #dueReread(): Reread | undefined {
+    return this.#rereads.next(this.#state, this.#options.clock.now(), this.#options.settings)
+  }
+
+  /** One slice of a rescan; the hot scan and shorter rescans have their turn between two pages. The marks move at the very end. */
+  async *#rereadOn(reread: Reread, signal: AbortSignal): Pages {
+    const { window, left } = reread
+    const slice = left[0]
     if (slice !== undefined) {
-      const comparison = new Comparison(this.#ours, this.#ids_since, this.#watched_since)
-      let token: string | undefined
+      const pass = (reread.pass ??= { comparison: new Comparison(this.#ours, this.#ids_since, this.#watched_since), token: undefined })
       do {
-        yield* this.#hotIfDue(signal)
-        const page = await this.#request({ tier: window.tier, ...slice }, token, window.tier, signal)
-        token = page.token
-        const { fresh, late } = comparison.take(once(page.events))
-        metrics.suppressed.inc({ stream: this.stream }, page.events.length - fresh.length)
-        if (fresh.length > 0) yield this.#page(fresh, this.#state, undefined)
-        for (const event of fresh) if (comparison.byId(event)) this.#ours.add(event, this.#ids_since)
-        this.#foundLate(late, window.tier)
-      } while (token !== undefined)
-      const differing = comparison.settle()
-      for (const range of rangesOf(differing)) yield* this.#republish(range.from, range.to, signal)
-      reread.left.shift()
+        yield* this.#hotInTurn(signal)
+        yield* this.#reconcile(signal)
+        if (this.#dueReread() !== reread) return
+        const page = await this.#requests.filter(slice, pass.token, slice.again === true ? 'republish' : window.tier, signal).catch((error: unknown) => {
+          if (error instanceof TokenError) reread.pass = undefined
+          throw error
+        })
+        const look = pass.comparison.look(once(page.events))
+        metrics.suppressed.inc({ stream: this.stream }, page.events.length - look.fresh.length)
+        if (this.#requests.recovered() || look.fresh.length > 0) yield this.#page(look.fresh, this.#state, undefined)
+        // Only here the page was taken.
+        pass.comparison.took(look)
+        for (const event of look.by_id) this.#ours.add(event)
+        if (slice.again === true) metrics.republished.inc({ stream: this.stream }, look.fresh.length)
+        else this.#foundLate(look, window.tier)
+        pass.token = page.token
+        this.#rereads.readPage(reread)
+        this.#rescan_turns--
+      } while (pass.token !== undefined)
+      reread.pass = undefined
+      left.shift()
+      const differing = rangesOf(pass.comparison.settle())
+      // What differs again differs from what was not there yet: that is for the next scan.
+      if (slice.again !== true) left.unshift(...differing.map((range) => ({ ...range, again: true })))
     }
-    if (reread.left.length > 0) return
-    const hours = this.#ours.encode(clock.now() - settings.overlap.deep - settings.every.deep, hourOf(this.#state.warm_scanned_to - settings.overlap.warm))
-    this.#state = { ...finished(this.#state, window, settings), hours }
-    this.#reread = undefined
-    yield this.#page([], this.#state, undefined)
+    if (left.length === 0) yield* this.#rereadDone(reread)
   }
 
-  /** Minutes that differ from what was published of them, and nobody knows in which event: all of them once more. */
-  async *#republish(from: number, to: number, signal: AbortSignal): Pages {
-    const cells = new Map<number, Cell>()
-    let token: string | undefined
-    do {
-      const page = await this.#request({ tier: 'warm', from, to }, token, 'republish', signal)
-      token = page.token
-      const events = once(page.events)
-      if (events.length > 0) yield this.#page(events, this.#state, undefined)
-      metrics.republished.inc({ stream: this.stream }, events.length)
-      for (const event of events) {
-        const minute = minuteOf(event.timestamp)
-        const cell = cells.get(minute) ?? emptyCell()
-        addToCell(cell, event)
-        cells.set(minute, cell)
-      }
-    } while (token !== undefined)
-    for (const [minute, cell] of cells) this.#ours.set(minute, cell)
+  async *#rereadDone(reread: Reread): Pages {
+    const { settings, clock } = this.#options
+    const hours = this.#ours.encode(clock.now() - settings.overlap.deep - settings.every.deep, hourOf(this.#state.warm_scanned_to - settings.overlap.warm))
+    this.#state = { ...finished(this.#state, reread.window, settings), hours }
+    this.#rereads.end()
+    yield this.#page([], this.#state, undefined)
   }
 
   get #reconciles(): boolean {
@@ -226,87 +278,62 @@ class GroupSource implements Source<ScanState> {
 
   /** Never stops collecting: without the permission completeness is unknown, which is said once. */
   async *#reconcile(signal: AbortSignal): Pages {
-    const { api, clock, group, settings, log } = this.#options
+    const { clock, settings, log } = this.#options
     const now = clock.now()
     if (!this.#reconciles || (now < this.#reconcile_at && this.#reconcile_at < now + METRIC_DENIED_RETRY_MS * 2)) return
     this.#reconcile_at = now + RECONCILE_EVERY_MS
     const minutes = this.#reconciliation.due(now, settings.settle)
     if (minutes === undefined) return
     try {
-      const counts = await api.incomingLogEvents({ group, ...minutes }, signal)
+      const counts = await this.#requests.counts(minutes, signal)
       this.#reconciliation.compare(counts, minutes.to, this.#ours.ingested())
+      this.#compared_at = clock.now()
     } catch (error) {
       this.#metricFailed(error, signal)
       return
     }
     this.#metric_denied = false
-    this.#state = this.#agreed({ ...this.#state, last_reconciled_minute: this.#reconciliation.next })
+    this.#state = this.#agreed(this.#state)
     // Not before the running rescan is done: it may find what is missing, and an answer that nobody follows is used up.
-    const answer = this.#reread === undefined ? this.#reconciliation.answer() : undefined
+    const answer = !this.#rereads.running ? this.#reconciliation.answer() : undefined
     if (answer !== undefined) {
       log.warn('CloudWatch counted more events than were found: scanning again', { stream: this.stream, missing: this.#reconciliation.missing, scan: answer.tier })
       const from = Math.max(this.#state.floor, hourOf(answer.first - settings.overlap[answer.tier]))
       const window: ScanWindow = { tier: answer.tier, from, to: minuteOf(this.#state.hot_scanned_to) - 1 }
-      if (window.from < window.to) this.#reread = { window, left: slicesOf(window) }
+      if (window.from < window.to) this.#rereads.begin(window)
     }
-    metrics.completeness.set({ stream: this.stream }, this.#reconciliation.completeness ?? Number.NaN)
+    metrics.completeness.set({ stream: this.stream }, this.#completeness ?? Number.NaN)
     yield this.#page([], this.#state, undefined)
   }
 
-  /** Where the metric agrees in every minute since their last run, the scans of a day and of 15 days are done: they read all of it. */
+  /**
+   * The scans of a day and of 15 days rest where CloudWatch took nothing that is not held, for as long as they look back. Since
+   * their last run is not enough: what it took before may not have been visible then.
+   */
   #agreed(state: ScanState): ScanState {
-    const next = { ...state }
-    for (const mark of ['cold_scanned_to', 'deep_scanned_to'] as const) {
-      const to = this.#reconciliation.agreedSince(state[mark])
-      if (to !== undefined) next[mark] = Math.max(state[mark], to - 1)
+    const { overlap } = this.#options.settings
+    const { agreed_since, missing, next: to } = this.#reconciliation
+    const next = { ...state, agreed_since, missing, last_reconciled_minute: to }
+    if (agreed_since === null || to === null) return next
+    for (const tier of ['cold', 'deep'] as const) {
+      const mark = `${tier}_scanned_to` as const
+      if (agreed_since <= to - overlap[tier] - AHEAD_MS) next[mark] = Math.max(state[mark], to - 1)
     }
     return next
   }
 
   #metricFailed(error: unknown, signal: AbortSignal): void {
     const { clock, log } = this.#options
-    try {
-      this.#translate(error, 'cloudwatch:GetMetricData', signal)
-    } catch (translated) {
-      if (signal.aborted) throw translated
-      if (!(translated instanceof PermanentError)) return
-      this.#reconcile_at = clock.now() + METRIC_DENIED_RETRY_MS
-      if (!this.#metric_denied) log.warn('completeness cannot be told: the metric IncomingLogEvents cannot be read', { stream: this.stream, error: messageOf(translated) })
-      this.#metric_denied = true
-    }
+    if (signal.aborted) throw error
+    if (!(error instanceof PermanentError)) return
+    this.#reconcile_at = clock.now() + METRIC_DENIED_RETRY_MS
+    if (!this.#metric_denied) log.warn('completeness cannot be told: the metric IncomingLogEvents cannot be read', { stream: this.stream, error: messageOf(error) })
+    this.#metric_denied = true
   }
 
-  async #request(window: ScanWindow, token: string | undefined, scan: Scan, signal: AbortSignal): Promise<LogPage> {
-    const { api, group, settings, share } = this.#options
-    await share.take(this.stream, scan === 'hot', signal)
-    signal.throwIfAborted()
-    const count = (outcome: string): void => metrics.requests.inc({ stream: this.stream, scan, outcome })
-    const { from, to } = window
-    const query = { group, from, to, ...(token === undefined ? {} : { token }), ...(settings.pattern === undefined ? {} : { pattern: settings.pattern }) }
-    try {
-      const page = await api.filterLogEvents(query, signal)
-      share.succeeded()
-      count('ok')
-      return page
-    } catch (error) {
-      count('failed')
-      return this.#translate(error, 'logs:FilterLogEvents', signal, token !== undefined)
-    } finally {
-      metrics.share.set({ stream: this.stream }, share.rate)
-    }
-  }
-
-  #translate(error: unknown, action: string, signal: AbortSignal, token = false): never {
-    const { group, region, identity, share } = this.#options
-    try {
-      return translate(error, { action, resource: group, region, identity, token }, signal)
-    } catch (translated) {
-      if (translated instanceof ThrottledError) {
-        share.throttled()
-        metrics.throttled.inc({ stream: this.stream })
-      }
-      throw translated
-    }
+  /** What was told long ago is not known now. */
+  get #completeness(): number | null {
+    return Math.abs(this.#options.clock.now() - this.#compared_at) > STALE_MS ? null : this.#reconciliation.completeness
   }
 
   /** `scanned`: everything up to here was read. What is usually late is not said to be complete yet. */
@@ -317,7 +344,7 @@ class GroupSource implements Source<ScanState> {
     return {
       records: events.map((event): RawRecord => ({ id: event.eventId, at: event.timestamp, ingested_at: event.ingestionTime, body: event.message, origin })),
       next,
-      completeness: this.#reconciliation.completeness,
+      completeness: this.#completeness,
       // Without a new end the last word stands: a rescan says nothing of the present.
       scanned_to: (scanned ?? this.#state.hot_scanned_to) - settle,
     }
@@ -325,13 +352,15 @@ class GroupSource implements Source<ScanState> {
 
   #measure(fresh: readonly LogEvent[], before: number): void {
     const now = this.#options.clock.now()
+    const { every } = this.#options.settings
     const { stream } = this
     let late = 0
     for (const { timestamp, ingestionTime } of fresh) {
       const cloud = ingestionTime === null ? 0 : Math.max(0, ingestionTime - timestamp)
       const missed = timestamp >= this.#watched_since && timestamp <= before && this.#ours.knows(timestamp) !== 'digest'
       if (missed) late++
-      this.#lateness.add(missed ? now - timestamp : cloud)
+      // It was not visible when the last scan began. How long this one took is not its fault: else slow scans would make longer ones.
+      this.#lateness.add(missed ? Math.min(now - timestamp, Math.max(cloud, this.#hot_run + every.hot - timestamp)) : cloud)
       metrics.visible.observe({ stream }, Math.max(0, now - timestamp) / 1000)
       if (ingestionTime === null) continue
       metrics.cloudDelay.observe({ stream }, cloud / 1000)
@@ -342,10 +371,11 @@ class GroupSource implements Source<ScanState> {
   }
 
   /** A rescan found what the hot scan could not see: it was visible later than the overlap, we do not know how much. */
-  #foundLate(events: readonly LogEvent[], tier: ScanWindow['tier']): void {
+  #foundLate({ late, later }: Pick<Look, 'late' | 'later'>, tier: ScanWindow['tier']): void {
     const overlap = this.#overlap
-    for (const { timestamp, ingestionTime } of events) this.#lateness.add(Math.max((ingestionTime ?? 0) - timestamp, overlap * 2))
-    if (events.length > 0) metrics.lateFinds.inc({ stream: this.stream, scan: tier }, events.length)
+    // What was later than the warm scan goes back no hot scan can find: it does not ask for a longer one.
+    for (const { timestamp, ingestionTime } of late) this.#lateness.add(Math.max((ingestionTime ?? 0) - timestamp, overlap * 2))
+    if (late.length + later.length > 0) metrics.lateFinds.inc({ stream: this.stream, scan: tier }, late.length + later.length)
   }
 }
 

@@ -54,7 +54,7 @@ const config = z.strictObject({
     .int()
     .min(1_000)
     .default(1_000_000)
-    .describe('event ids kept in memory, for all groups together, so that rescans publish only what is new (about 100 bytes each)'),
+    .describe('event ids kept in memory, for all groups together, so that rescans publish only what is new (12 to 24 bytes each, and as much again for digests of older ones)'),
 })
 export type CloudWatchConfig = z.infer<typeof config>
 

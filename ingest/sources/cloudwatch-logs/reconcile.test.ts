@@ -35,24 +35,46 @@ describe('events held against events counted', () => {
     expect(reconciliation.answer()?.tier).toBe('warm')
   })
 
-  it('agrees only where every minute since a mark was compared and is equal', () => {
+  it('agrees from the last minute on that does not, as far as minutes were compared', () => {
     const reconciliation = new Reconciliation(NOW)
     const to = NOW + 3 * MINUTE_MS
+    expect(reconciliation.agreed_since).toBe(null)
     reconciliation.compare(minutes(NOW, 1, 2, 3), to, minutes(NOW, 1, 2, 3))
-    expect(reconciliation.agreedSince(NOW - 1)).toBe(to)
-    expect(reconciliation.agreedSince(NOW - MINUTE_MS)).toBe(undefined) // nobody compared that minute
-    expect(reconciliation.agreedSince(to - 1)).toBe(undefined) // nothing new
+    expect(reconciliation.agreed_since).toBe(NOW)
+    reconciliation.compare(new Map(), to, minutes(NOW, 1, 1, 3))
+    expect(reconciliation.agreed_since).toBe(NOW + 2 * MINUTE_MS)
     reconciliation.compare(new Map(), to, minutes(NOW, 1, 2, 2))
-    expect(reconciliation.agreedSince(NOW - 1)).toBe(undefined)
-    reconciliation.compare(new Map(), to, minutes(NOW, 0, 2, 3, 7))
-    expect(reconciliation.agreedSince(NOW - 1)).toBe(undefined)
-    // A minute that was short a day ago is forgotten, but it never agreed.
-    const old = new Reconciliation(NOW)
-    old.compare(minutes(NOW, 1), NOW + MINUTE_MS, new Map())
-    old.compare(new Map(), NOW + 1_500 * MINUTE_MS, new Map())
-    expect(old.agreedSince(NOW - 1)).toBe(undefined)
+    expect(reconciliation.agreed_since).toBe(null)
+    // What was missing is found; what has not settled says nothing.
+    reconciliation.compare(new Map(), to, minutes(NOW, 1, 2, 3, 7))
+    expect(reconciliation.agreed_since).toBe(NOW)
     // Held, and the metric knows nothing of it: the datapoint is missing, so nothing is proved.
     reconciliation.compare(new Map(), to + MINUTE_MS, minutes(NOW, 1, 2, 3, 7))
-    expect(reconciliation.agreedSince(NOW - 1)).toBe(undefined)
+    expect(reconciliation.agreed_since).toBe(null)
+  })
+
+  it('does not forget that a minute never agreed, nor that nobody compared one, nor what was known before a restart', () => {
+    const day = 1_440 * MINUTE_MS
+    const short = new Reconciliation(NOW)
+    short.compare(minutes(NOW, 1, 5, 1), NOW + 3 * MINUTE_MS, minutes(NOW, 1, 4, 1))
+    short.compare(new Map(), NOW + day + 3 * MINUTE_MS, minutes(NOW, 1, 4, 1))
+    short.compare(new Map(), NOW + 2 * day, new Map())
+    expect(short.agreed_since).toBe(NOW + 2 * MINUTE_MS)
+    const away = new Reconciliation(NOW)
+    away.compare(minutes(NOW, 1), NOW + MINUTE_MS, minutes(NOW, 1))
+    const due = away.due(NOW + 3 * day, SETTLE)
+    away.compare(new Map(), due?.to ?? 0, new Map())
+    expect(away.agreed_since).toBe(NOW + 2 * day - SETTLE)
+    const restarted = new Reconciliation(NOW, NOW - 9 * day)
+    restarted.compare(minutes(NOW, 3), NOW + MINUTE_MS, minutes(NOW - MINUTE_MS, 8, 3))
+    expect(restarted.agreed_since).toBe(NOW - 9 * day)
+    restarted.compare(new Map(), NOW + MINUTE_MS, minutes(NOW, 2))
+    expect(restarted.agreed_since).toBe(null)
+    // Nobody knows whether a new process has found what the old one missed.
+    const doubtful = new Reconciliation(NOW, null, 2)
+    doubtful.compare(minutes(NOW, 3), NOW + MINUTE_MS, minutes(NOW, 3))
+    expect([restarted.completeness, doubtful.completeness]).toEqual([2 / 3, null])
+    doubtful.compare(minutes(NOW + day, 3), NOW + day + MINUTE_MS, minutes(NOW + day, 3))
+    expect(doubtful.completeness).toBe(1)
   })
 })

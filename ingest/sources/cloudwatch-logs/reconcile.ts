@@ -14,23 +14,35 @@ export class Reconciliation {
   #held: ReadonlyMap<number, number> = new Map()
   #answers = 0
   #from: number | null
-  /** Every minute from here to #from was compared. */
-  #since: number
+  /** Minutes before may be held without being known. */
+  #known_from: number
+  /** From here on every minute was compared, and agreed when it was a day old; those of the last day may not. */
+  #agreed_from: number
+  /** Nobody knows whether what was missing before a restart was found since. */
+  readonly #doubtful_until: number
+  /** Minutes before were compared for the last time. */
+  #edge = -Infinity
 
-  /** `from`: the first minute of ingestion time of which we may hold everything. */
-  constructor(from: number | null) {
+  /**
+   * `from`: the first minute of ingestion time of which we may hold everything; `agreed_from`: from when on those before agreed;
+   * `missing`: events that a process before this one missed in the day before.
+   */
+  constructor(from: number | null, agreed_from: number | null = null, missing = 0) {
     this.#from = from
-    this.#since = from ?? Infinity
+    this.#doubtful_until = missing > 0 && from !== null ? from + DAY_MS : -Infinity
+    this.#agreed_from = Math.min(agreed_from ?? Infinity, from ?? Infinity)
+    this.#known_from = from ?? Infinity
   }
 
   /** Minutes to ask the metric for: [from, to); undefined: nothing new has settled. */
   due(now: number, settle: number): { from: number; to: number } | undefined {
     const to = minuteOf(now - settle)
-    if (this.#from === null) this.#since = this.#from = to
+    if (this.#from === null) this.#from = this.#known_from = this.#agreed_from = to
     if (this.#from >= to) return undefined
-    if (this.#from < to - DAY_MS) this.#since = this.#from = to - DAY_MS
+    // Nobody compared what lies before.
+    if (this.#from < to - DAY_MS) this.#from = this.#known_from = this.#agreed_from = to - DAY_MS
     // A datapoint may come later than it should: the last half hour is asked for again.
-    return { from: Math.max(this.#since, this.#from - ASK_AGAIN_MS), to }
+    return { from: Math.max(this.#known_from, this.#from - ASK_AGAIN_MS), to }
   }
 
   get next(): number | null {
@@ -40,32 +52,37 @@ export class Reconciliation {
   /** Takes the datapoints in; `held` is minute → events. */
   compare(counts: ReadonlyMap<number, number>, to: number, held: ReadonlyMap<number, number>): void {
     for (const [minute, n] of counts) this.#counted.set(minute, n)
-    for (const minute of this.#counted.keys()) if (minute < to - DAY_MS) this.#counted.delete(minute)
-    // What is forgotten is not known to agree.
-    this.#since = Math.max(this.#since, to - DAY_MS)
     this.#from = Math.max(this.#from ?? to, to)
     this.#held = held
+    const edge = to - DAY_MS
+    this.#agreed_from = Math.max(this.#agreed_from, this.#lastDifferent(edge))
+    for (const minute of this.#counted.keys()) if (minute < edge) this.#counted.delete(minute)
+    this.#edge = Math.max(this.#edge, edge)
   }
 
-  /** Events held / events counted over the last day; null: nothing was counted, so nothing can be told. */
+  /** Events held / events counted over the last day; null: nothing was counted, or nothing can be told. */
   get completeness(): number | null {
+    if (this.#from !== null && this.#from < this.#doubtful_until) return null
     let counted = 0
     for (const n of this.#counted.values()) counted += n
     return counted === 0 ? null : (counted - this.missing) / counted
   }
 
-  /**
-   * The end of the minutes that agree to the last event since `mark` (exclusive); undefined where one does not, or was not compared.
-   * Then nothing was taken since that we do not hold, and a rescan of the whole day has nothing to find.
-   */
-  agreedSince(mark: number): number | undefined {
-    const from = minuteOf(mark + 1)
-    const to = this.#from ?? from
-    if (this.#since > from || to <= from) return undefined
-    const within = (minute: number): boolean => minute >= from && minute < to
-    for (const [minute, n] of this.#counted) if (within(minute) && this.#held.get(minute) !== n) return undefined
-    for (const minute of this.#held.keys()) if (within(minute) && !this.#counted.has(minute)) return undefined
-    return to
+  /** Every minute of ingestion time from here to `next` agrees to the last event, as far as it is known; null: nothing does. */
+  get agreed_since(): number | null {
+    const since = Math.max(this.#agreed_from, this.#lastDifferent(Infinity))
+    return this.#from === null || since >= this.#from ? null : since
+  }
+
+  /** The end of the minutes before `to` that are compared for the last time, or of all, of which one does not agree. */
+  #lastDifferent(to: number): number {
+    let last = -Infinity
+    const look = (minute: number, n: number, other: number): void => {
+      if (n !== other && minute >= this.#edge && minute >= this.#known_from && minute < to && minute < (this.#from ?? 0)) last = Math.max(last, minute + MINUTE_MS)
+    }
+    for (const [minute, n] of this.#counted) look(minute, n, this.#held.get(minute) ?? 0)
+    for (const [minute, n] of this.#held) look(minute, n, this.#counted.get(minute) ?? 0)
+    return last
   }
 
   get missing(): number {

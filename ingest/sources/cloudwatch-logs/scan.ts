@@ -18,6 +18,10 @@ export const scanState = z.object({
   deep_scanned_to: z.int(),
   /** Start of the first minute of ingestion time that is not compared with the metric yet. */
   last_reconciled_minute: z.int().nullable(),
+  /** Every minute of ingestion time from here to that one agreed with the metric; null: not the last. */
+  agreed_since: z.int().nullable().default(null),
+  /** Events that CloudWatch had counted in the day before that minute, and that were not found. */
+  missing: z.int().default(0),
   /** Hour → digest of what was published of it (digest.ts): lets a cold scan after a restart publish only what is new. */
   hours: z.record(z.string(), z.string()).default({}),
 })
@@ -41,21 +45,53 @@ export interface ScanSettings {
 
 export const MINUTE_MS = 60_000
 export const HOUR_MS = 3_600_000
-// A scan that fails is repeated wholly, so what a stream has to catch up after an outage is scanned hour by hour.
+// After a restart a scan begins again, so what a stream has to catch up after an outage is scanned hour by hour.
 const LONGEST_HOT = HOUR_MS
-// In between the slices of a long scan the hot scan has its turn, and only a slice is repeated after a failure.
+// Clocks that are set by a few minutes are everyday: the marks wait for the time to come.
+const MOST_AHEAD = HOUR_MS
+// What was found is compared slice by slice, and only a slice is repeated where a page token has expired.
 const SLICE_HOURS = { warm: 1, cold: 3, deep: 12 } as const
 const REREADS = ['deep', 'cold', 'warm'] as const
+// A deep scan of a busy group takes hours: the warm one must not wait for it.
+const OVERDUE = 1.2
 
 export const firstState = (now: number, start: number): ScanState => {
   const floor = minuteOf(now - start)
-  return { floor, hot_scanned_to: floor, warm_scanned_to: floor, cold_scanned_to: floor, deep_scanned_to: floor, last_reconciled_minute: null, hours: {} }
+  return {
+    floor,
+    hot_scanned_to: floor,
+    warm_scanned_to: floor,
+    cold_scanned_to: floor,
+    deep_scanned_to: floor,
+    last_reconciled_minute: null,
+    agreed_since: null,
+    missing: 0,
+    hours: {},
+  }
 }
+
+/** Marks that lie far ahead come from a clock that was wrong: they go back to now, or no rescan would be due for as long. The same state where none does. */
+export function believable(state: ScanState, now: number, start: number): ScanState {
+  if (state.hot_scanned_to <= now + MOST_AHEAD) return state
+  return {
+    floor: Math.min(state.floor, minuteOf(now - start)),
+    hot_scanned_to: now,
+    warm_scanned_to: Math.min(state.warm_scanned_to, now),
+    cold_scanned_to: Math.min(state.cold_scanned_to, now),
+    deep_scanned_to: Math.min(state.deep_scanned_to, now),
+    last_reconciled_minute: null,
+    agreed_since: null,
+    missing: 0,
+    hours: state.hours,
+  }
+}
+
+/** The hot scan catches up after an outage, hour by hour. */
+export const isBehind = (state: ScanState, now: number, settings: ScanSettings): boolean => now - settings.holdback - state.hot_scanned_to > LONGEST_HOT
 
 /** The hot window that is due; undefined: not yet. `overlap` is the measured one, at least the configured. */
 export function dueHot(state: ScanState, now: number, last_run: number, settings: ScanSettings, overlap: number): ScanWindow | undefined {
-  const behind = now - settings.holdback - state.hot_scanned_to > LONGEST_HOT
-  if (!behind && now < last_run + settings.every.hot) return undefined
+  if (!isBehind(state, now, settings) && now < last_run + settings.every.hot) return undefined
   const to = Math.min(now - settings.holdback, state.hot_scanned_to + LONGEST_HOT)
   if (to >= state.hot_scanned_to) return { tier: 'hot', from: startOf('hot', state, overlap), to }
   // The clock was set back: what comes now lies before the mark, which stays until its time is here again.
@@ -63,15 +99,17 @@ export function dueHot(state: ScanState, now: number, last_run: number, settings
 }
 
 /**
- * The longest scan that is due, in whole minutes that the hot scan has passed. A longer scan does the work of the shorter ones.
- * While the hot scan catches up after an outage there is nothing that it could not still see itself.
+ * The longest scan that is due, in whole minutes that the hot scan has passed. A longer scan does the work of the shorter ones;
+ * while one is `running` only a shorter one that is overdue is due. While the hot scan catches up after an outage there is
+ * nothing that it could not still see itself.
  */
-export function dueReread(state: ScanState, now: number, settings: ScanSettings): ScanWindow | undefined {
-  if (now - settings.holdback - state.hot_scanned_to > LONGEST_HOT) return undefined
+export function dueReread(state: ScanState, now: number, settings: ScanSettings, running?: Tier): ScanWindow | undefined {
+  if (isBehind(state, now, settings)) return undefined
   const to = minuteOf(state.hot_scanned_to) - 1
-  for (const tier of REREADS) {
+  const patience = running === undefined ? 1 : OVERDUE
+  for (const tier of REREADS.slice(running === undefined ? 0 : REREADS.findIndex((each) => each === running) + 1)) {
     const from = startOf(tier, state, settings.overlap[tier])
-    if (to - state[`${tier}_scanned_to`] >= settings.every[tier] && from < to) return { tier, from, to }
+    if (to - state[`${tier}_scanned_to`] >= settings.every[tier] * patience && from < to) return { tier, from, to }
   }
   return undefined
 }

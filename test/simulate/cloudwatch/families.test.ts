@@ -1,6 +1,6 @@
 /** How other CloudWatch pollers lost events, one test per family; each would fail for a poller that does as they did. */
 import { describe, expect, it } from 'vitest'
-import { TransientError } from '../../../runtime/errors.ts'
+import { PermanentError, TransientError } from '../../../runtime/errors.ts'
 import { CloudError } from './model.ts'
 import { Collected, GROUP, HOUR, MINUTE, NOON, SECOND } from './collect.ts'
 
@@ -142,6 +142,86 @@ describe('and what else a poller meets', () => {
     // Long before a warm scan could mend it.
     await world.run(2 * MINUTE)
     expect(world.published).toMatchObject({ distinct: 1_000, total: 1_000 })
+  })
+
+  it.each([
+    ['throttled', { throttle: 0.05 }],
+    ['throttled', { throttle: 0.2 }],
+    ['failing with 5xx or cut off', { server_error: 0.1, reset: 0.1 }],
+  ] as const)('a rescan of hundreds of pages, %s for good: each page is read once more at most, and what is late is found', async (_, faults) => {
+    const world = new Collected({ faults: { ...faults, page_events: 5 }, config: { warm: { every: '30m' } } })
+    world.put(every(1_500, 2 * SECOND))
+    // Twenty minutes late: behind the hot scan, which has not learnt to look back so far.
+    world.put([{ time: NOON + 20 * MINUTE, late: 20 * MINUTE }])
+    const tokens = new Map<string, number>()
+    let failed = 0
+    const api = {
+      ...bound(world),
+      filterLogEvents: async (...[request, signal]: Parameters<typeof world.model.filterLogEvents>) => {
+        try {
+          const page = await world.model.filterLogEvents(request, signal)
+          if (request.token !== undefined) tokens.set(request.token, (tokens.get(request.token) ?? 0) + 1)
+          return page
+        } catch (error) {
+          failed++
+          throw error
+        }
+      },
+    }
+    await world.run(3 * HOUR, api)
+    expect(failed).toBeGreaterThan(20)
+    expect(world.published).toMatchObject({ distinct: 1_501, total: 1_501 })
+    expect(tokens.size).toBeGreaterThan(600)
+    // No page was read twice by a scan: it goes on where it was.
+    expect(Math.max(...tokens.values())).toBe(1)
+  })
+
+  it('an outage is caught up while requests are throttled: the hour that fails goes on where it was', async () => {
+    const world = new Collected({ faults: { page_events: 10 } })
+    world.put(every(4 * 600, 6 * SECOND))
+    await world.run(MINUTE)
+    world.clock.jump(4 * HOUR)
+    world.model.faults.throttle = 0.2
+    world.model.stats.calls.FilterLogEvents = 0
+    await world.run(50 * MINUTE)
+    expect(world.published.distinct).toBe(2_400)
+    expect(world.published.total).toBeLessThan(2_400 + 20) // the overlap of the new process
+    // 240 pages of new events, a quarter more for those that were throttled, and as much for the rescan behind it.
+    expect(world.model.stats.calls.FilterLogEvents).toBeLessThan(800)
+  })
+
+  it('a token that expires during an outage of the API in the middle of a rescan: the slice begins again, nothing is lost or published again', async () => {
+    const world = new Collected({ faults: { page_events: 20, token_lives_ms: MINUTE } })
+    world.put(every(1_200, 2 * SECOND))
+    world.put([{ time: NOON + 35 * MINUTE, late: 15 * MINUTE }])
+    let outages = 0
+    world.model.intercept = () => {
+      const minute = Math.floor((world.clock.now() - NOON) / MINUTE)
+      if (minute % 10 === 1) return
+      if (minute % 10 < 4 && minute > 30) throw (outages++, new CloudError('ServiceUnavailableException', 'no', 503))
+    }
+    await world.run(4 * HOUR)
+    expect(outages).toBeGreaterThan(20)
+    expect(world.published).toMatchObject({ distinct: 1_201, total: 1_201 })
+  })
+
+  it('a page that the bus refused for good is read again, and a rescan still knows what it has seen', async () => {
+    const world = new Collected({ faults: { page_events: 50 }, config: { start: '6h' } })
+    world.put(every(600, 30 * SECOND, NOON - 5.5 * HOUR))
+    world.put([{ time: NOON - 5 * HOUR, late: 5 * HOUR + 20 * MINUTE }])
+    const { bus } = world.bus
+    const publish = bus.publish.bind(bus)
+    let refused = 0
+    const refuses = (): boolean => Math.floor(world.clock.now() / (20 * SECOND)) % 2 === 0
+    Object.defineProperty(world.bus, 'bus', {
+      value: {
+        publish: (topic: string, values: never) =>
+          topic !== 'progress.v1' && refuses() ? (refused++, Promise.reject(new PermanentError('the bus takes nothing'))) : publish(topic as never, values),
+      },
+    })
+    await world.run(9 * HOUR)
+    expect(refused).toBeGreaterThan(5)
+    expect(world.published).toMatchObject({ distinct: 601, total: 601 })
   })
 
   it('a revoked role is blind with the action named, and heals by itself', async () => {

@@ -2,6 +2,7 @@
 import type { Plant } from './plant.ts'
 
 const GROUP = 'ingest/sources/cloudwatch-logs/group.ts'
+const REQUESTS = 'ingest/sources/cloudwatch-logs/requests.ts'
 const SCAN = 'ingest/sources/cloudwatch-logs/scan.ts'
 const PUBLISH = 'ingest/publish.ts'
 const STREAM = 'ingest/sources/azure-monitor/stream.ts'
@@ -21,7 +22,7 @@ const known: readonly Plant[] = [
     id: 'empty-page-is-the-end',
     after: 'open-telemetry/opentelemetry-collector-contrib#48577',
     cloud: 'cloudwatch',
-    file: GROUP,
+    file: REQUESTS,
     replace: 'await api.filterLogEvents(query, signal)',
     by: 'await api.filterLogEvents(query, signal).then((given) => (given.events.length === 0 ? { events: [] } : given))',
     within: 40,
@@ -48,7 +49,7 @@ const known: readonly Plant[] = [
     id: 'first-page-only',
     after: 'elastic/beats#26401',
     cloud: 'cloudwatch',
-    file: GROUP,
+    file: REQUESTS,
     replace: 'await api.filterLogEvents(query, signal)',
     by: 'await api.filterLogEvents(query, signal).then(({ events }) => ({ events }) as LogPage)',
     within: 40,
@@ -84,7 +85,7 @@ const known: readonly Plant[] = [
     id: 'throttled-is-empty',
     after: 'fluent-plugins-nursery/fluent-plugin-cloudwatch-logs#158',
     cloud: 'cloudwatch',
-    file: GROUP,
+    file: REQUESTS,
     replace: "return this.#translate(error, 'logs:FilterLogEvents', signal, token !== undefined)",
     by: 'return { events: [] }',
     within: 60,
@@ -138,6 +139,24 @@ const own: readonly Plant[] = [
     within: 80,
   },
   {
+    id: 'rescan-begins-again',
+    after: null,
+    cloud: 'cloudwatch',
+    file: GROUP,
+    replace: 'if (error instanceof TokenError) reread.pass = undefined',
+    by: 'reread.pass = undefined',
+    within: 120,
+  },
+  {
+    id: 'failed-slice-passed-over',
+    after: null,
+    cloud: 'cloudwatch',
+    file: GROUP,
+    replace: 'if (error instanceof TokenError) reread.pass = undefined',
+    by: 'void ((reread.pass = undefined), left.shift())',
+    within: 60,
+  },
+  {
     id: 'restart-at-now',
     after: null,
     cloud: 'cloudwatch',
@@ -164,7 +183,16 @@ const own: readonly Plant[] = [
     by: 'floor(this.#scanned_to, MINUTE)',
     within: 40,
   },
-  { id: 'azure-no-recount', after: null, cloud: 'azure', file: STREAM, replace: 'yield* this.#recount(target, signal)', by: '', within: 60 },
+  { id: 'azure-no-recount', after: null, cloud: 'azure', file: STREAM, replace: 'yield* this.#recount(deep, signal)', by: '', within: 60 },
+  {
+    id: 'azure-no-deep-recount',
+    after: null,
+    cloud: 'azure',
+    file: STREAM,
+    replace: 'const deep = isDue(this.#deep_recounted_at, deep_recount_every, now)',
+    by: 'const deep = false',
+    within: 40,
+  },
   {
     id: 'azure-gap-between-halves',
     after: null,
