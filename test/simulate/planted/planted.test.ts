@@ -8,7 +8,7 @@ const SAMPLE = ['first-page-only', 'read-again-is-another', 'quota-ignored', 'az
 describe('planted bugs', () => {
   it('are many, and many of them were somebody’s', () => {
     expect(plants.length).toBeGreaterThanOrEqual(12)
-    expect(plants.filter(({ after }) => after !== null).length).toBeGreaterThanOrEqual(6)
+    expect(plants.filter(({ after }) => after !== null).length).toBeGreaterThanOrEqual(plants.length / 2)
     expect(new Set(plants.map(({ id }) => id)).size).toBe(plants.length)
   })
 

@@ -99,6 +99,42 @@ const known: readonly Plant[] = [
     by: 'void bus.publish(topic, part).catch(() => undefined)',
     within: 40,
   },
+  {
+    id: 'restart-at-now',
+    after: 'open-telemetry/opentelemetry-collector-contrib#39007',
+    cloud: 'cloudwatch',
+    file: GROUP,
+    replace: 'if (stored.success) this.#state = stored.data',
+    by: 'if (stored.success) this.#state = { ...stored.data, hot_scanned_to: Math.max(stored.data.hot_scanned_to, clock.now() - 1_000) }',
+    within: 80,
+  },
+  {
+    id: 'from-the-last-event-on',
+    after: 'open-telemetry/opentelemetry-collector-contrib#46253',
+    cloud: 'cloudwatch',
+    file: GROUP,
+    replace: 'hot.token = token',
+    by: 'hot.token = token\n      this.#state = { ...next, floor: Math.max(next.floor, (fresh.at(-1)?.timestamp ?? 0) + 1) }',
+    within: 40,
+  },
+  {
+    id: 'a-minute-of-latency',
+    after: 'elastic/beats#28133',
+    cloud: 'cloudwatch',
+    file: SCAN,
+    replace: 'const start = state[`${tier}_scanned_to`] - overlap',
+    by: 'const start = state[`${tier}_scanned_to`] - Math.min(overlap, MINUTE_MS)',
+    within: 60,
+  },
+  {
+    id: 'same-token-is-the-end',
+    after: 'boto/boto3#1584',
+    cloud: 'cloudwatch',
+    file: REQUESTS,
+    replace: 'await api.filterLogEvents(query, signal)',
+    by: 'await api.filterLogEvents(query, signal).then((given) => (given.token === token ? { events: given.events } : given))',
+    within: 60,
+  },
 ]
 
 const own: readonly Plant[] = [
@@ -155,15 +191,6 @@ const own: readonly Plant[] = [
     replace: 'if (error instanceof TokenError) reread.pass = undefined',
     by: 'void ((reread.pass = undefined), left.shift())',
     within: 60,
-  },
-  {
-    id: 'restart-at-now',
-    after: null,
-    cloud: 'cloudwatch',
-    file: GROUP,
-    replace: 'if (stored.success) this.#state = stored.data',
-    by: 'if (stored.success) this.#state = { ...stored.data, hot_scanned_to: Math.max(stored.data.hot_scanned_to, clock.now() - 1_000) }',
-    within: 80,
   },
   {
     id: 'held-is-what-was-counted',
