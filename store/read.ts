@@ -35,36 +35,68 @@ export interface PersonsQuery {
   parameters?: Readonly<Record<string, string>>
 }
 
+interface Outside {
+  /** Dangerous where they are called. */
+  table: ReadonlySet<string>
+  /** Dangerous wherever they are named: arrayMap(file, …) and `* APPLY file` call them without a bracket. */
+  scalar: ReadonlySet<string>
+}
+
 /**
  * Gives the check: text in, the statement without comments and FORMAT clause and the format to use out (the one in the text
  * wins). It throws PermanentError with what is wrong. The text is taken apart by ClickHouse's own parser, never by ours:
  * wrapping it in a sub-select would let `SELECT 1) ; SELECT (2` through, and a name can be quoted in four ways.
  */
 export function personsQueryCheck(store: () => Pick<Store, 'query'>): (sql: string, options: PersonsQuery) => Promise<{ sql: string; format: string }> {
-  let tableFunctions: Promise<Set<string>> | undefined
+  let functions: Promise<Outside> | undefined
   const refused = () =>
-    (tableFunctions ??= store()
-      .query<{ name: string }>('SELECT DISTINCT lower(name) AS name FROM system.table_functions')
-      .then((rows) => new Set(rows.map((row) => row.name).filter((name) => !HARMLESS.includes(name))))
-      .catch((error: unknown) => {
-        tableFunctions = undefined
-        throw error
-      }))
+    (functions ??= outsideFunctions(store()).catch((error: unknown) => {
+      functions = undefined
+      throw error
+    }))
   return async (sql, options) => {
     const checked = await singleStatement(store(), sql, options.format)
     const select = selectInside(checked.sql)
     if (select === undefined) return checked
+    const outside = await refused()
+    checkNames(select, outside, options.parameters ?? {})
     // EXPLAIN AST only parses: nothing of the statement runs.
     const tree = await store().query<{ explain: string }>(`SELECT explain FROM (EXPLAIN AST ${select})`, { parameters: options.parameters ?? {} })
-    const outside = await refused()
     for (const { explain } of tree) {
       const name = /^\s*Function (.+?)(?: \(alias .*)?(?: \(children \d+\))?$/.exec(explain)?.[1]?.toLowerCase()
-      if (name !== undefined && (outside.has(name) || OUTSIDE.test(name)))
-        throw new PermanentError(`the function ${name}() reaches outside the database and is not allowed in queries of people`)
+      if (name !== undefined && (outside.table.has(name) || outside.scalar.has(name))) throw reachesOutside(name)
     }
     return checked
   }
 }
+
+async function outsideFunctions(store: Pick<Store, 'query'>): Promise<Outside> {
+  const rows = await store.query<{ name: string; kind: string }>(
+    `SELECT DISTINCT lower(name) AS name, 'table' AS kind FROM system.table_functions UNION ALL SELECT DISTINCT lower(name), 'scalar' FROM system.functions`,
+  )
+  const of = (kind: string) => rows.filter((row) => row.kind === kind).map((row) => row.name)
+  return { table: new Set(of('table').filter((name) => !HARMLESS.includes(name))), scalar: new Set(of('scalar').filter((name) => OUTSIDE.test(name))) }
+}
+
+// Literals are taken first, so that what stands in them is no name. The text is the parser's own: no comments, no other quotes.
+const NAME = /'(?:[^'\\]|\\[\s\S]|'')*'|`((?:[^`\\]|\\[\s\S]|``)*)`|"((?:[^"\\]|\\[\s\S]|"")*)"|([A-Za-z_]\w*)/g
+const IDENTIFIER_PARAMETER = /\{\s*(\w+)\s*:\s*Identifier\s*\}/gi
+
+/** The tree below leaves parts out (what APPLY does, frames of windows), and takes a function that is handed over for a column: hence by name. */
+function checkNames(statement: string, outside: Outside, parameters: Readonly<Record<string, string>>): void {
+  for (const match of statement.matchAll(NAME)) {
+    const name = (match[1] ?? match[2] ?? match[3])?.toLowerCase()
+    if (name === undefined) continue
+    const called = /^\s*\(/.test(statement.slice(match.index + match[0].length, match.index + match[0].length + 20))
+    if (outside.scalar.has(name) || (called && outside.table.has(name))) throw reachesOutside(name)
+  }
+  for (const [, name = ''] of statement.matchAll(IDENTIFIER_PARAMETER)) {
+    const value = (parameters[name] ?? '').replaceAll(/[`"\s]/g, '').toLowerCase()
+    if (outside.scalar.has(value)) throw reachesOutside(value)
+  }
+}
+
+const reachesOutside = (name: string): PermanentError => new PermanentError(`the function ${name}() reaches outside the database and is not allowed in queries of people`)
 
 async function singleStatement(store: Pick<Store, 'query'>, sql: string, format: string | undefined): Promise<{ sql: string; format: string }> {
   const text = sql.trim().replace(/;+\s*$/, '')

@@ -36,6 +36,15 @@ const REFUSED = [
   "DESCRIBE (SELECT file('/etc/passwd'))",
   "DESCRIBE TABLE s3('http://127.0.0.1:1/bucket/x.csv')",
   "SHOW TABLES WHERE name = file('/etc/passwd')",
+  "SELECT * APPLY(file) FROM (SELECT '/etc/passwd' AS a)",
+  "SELECT * APPLY file FROM (SELECT '/etc/passwd' AS a)",
+  "SELECT COLUMNS('a') APPLY(x -> `file`(x)) FROM (SELECT '/etc/passwd' AS a)",
+  "EXPLAIN SYNTAX SELECT * APPLY(file) FROM (SELECT '/etc/passwd' AS a)",
+  "SELECT arrayMap(file, ['/etc/passwd'])",
+  "SELECT arrayMap(`file`, ['/etc/passwd'])",
+  "SELECT sum(x) OVER (ORDER BY x ROWS BETWEEN length(file('/etc/passwd')) PRECEDING AND CURRENT ROW) FROM (SELECT 1 AS x)",
+  "SELECT * APPLY(x -> (SELECT count() FROM file('/etc/passwd', 'LineAsString'))) FROM (SELECT 1 AS a)",
+  'SELECT * APPLY sleep FROM (SELECT 1 AS a)',
   "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a String')",
   "SELECT * FROM s3('http://127.0.0.1:1/bucket/x.csv', 'CSV', 'a String')",
   "SELECT * FROM remote('127.0.0.1', 'system', 'one')",
@@ -59,6 +68,15 @@ export function describeRead(name: string, store: () => Store): void {
         expect(await readText(store(), 'SELECT 5')).toBe('{"5":5}\n')
       })
     }
+
+    it('refuses such a function also as the value of a parameter, and takes its name in a text', async () => {
+      const sql = "SELECT arrayMap({f:Identifier}, ['/etc/passwd']) AS a"
+      for (const f of ['file', '`file`']) await expect(readText(store(), sql, { parameters: { f } })).rejects.toThrow(/outside|Unknown/)
+      expect(await readText(store(), sql, { parameters: { f: 'length' } })).toBe('{"a":["11"]}\n')
+      expect(await readText(store(), "SELECT 'file' AS a, 'it''s \\'file\\'' AS profile, 1 AS `a file` FROM system.one")).toBe(
+        '{"a":"file","profile":"it\'s \'file\'","a file":1}\n',
+      )
+    })
 
     it('takes comments, parameters, sub-queries, WITH, SHOW, DESCRIBE and EXPLAIN', async () => {
       expect(await readText(store(), '-- hi\nSELECT /* x */ {a:String} AS a, 2 AS b;', { parameters: { a: "q'\t;" } })).toBe('{"a":"q\'\\t;","b":2}\n')
