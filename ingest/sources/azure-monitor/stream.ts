@@ -234,7 +234,8 @@ class Reading {
       const fresh = rows.filter((row) => !this.#seen.has(row.id))
       for (let at = 0; at < fresh.length; at += PAGE_ROWS) {
         const part = fresh.slice(at, at + PAGE_ROWS)
-        yield { records: part.map((row) => this.#record(row)), next: before }
+        // Without `scanned_to` the collector would guess from the newest event, and rows come minutes out of order.
+        yield { records: part.map((row) => this.#record(row)), next: before, scanned_to: this.#complete_to }
         // Behind the yield: the page has been published. Before it, a page that failed would be taken for done.
         for (const row of part) this.#published(row)
       }
@@ -260,7 +261,12 @@ class Reading {
 
   #page(records: RawRecord[]): AzurePage {
     const completeness = this.#completeness === undefined ? {} : { completeness: this.#completeness }
-    return { records, next: this.#checkpoint(), scanned_to: this.#scanned_to - this.#options.event_delay, ...completeness }
+    return { records, next: this.#checkpoint(), scanned_to: this.#complete_to, ...completeness }
+  }
+
+  /** Of event times: what was ingested by then has happened so long before. */
+  get #complete_to(): number {
+    return this.#scanned_to - this.#options.event_delay
   }
 
   #checkpoint(): AzureCheckpoint {
