@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { PermanentError, TransientError } from '../runtime/errors.ts'
 import { createLogger, type Logger, silentLogger } from '../runtime/log.ts'
+import { registry } from '../runtime/metrics.ts'
 import { seededRandom } from '../runtime/random.ts'
 import { ManualClock, MemoryBus, MemoryState, noPrices } from '../test/support/ingest.ts'
 import { type CollectorOptions, runCollector, runIngest } from './collector.ts'
@@ -176,6 +177,24 @@ describe('live collection', () => {
         .sort((a, b) => (a ?? 0) - (b ?? 0)),
     ).toEqual([1, 2])
     expect(clock.now() - NOW, 'tried slowly').toBeGreaterThan(60_000)
+  })
+
+  it('has one set of labels for what it measures of a stream', async () => {
+    const values = async (name: string) => ((await registry.getSingleMetric(name)?.get())?.values ?? []).filter(({ labels }) => labels['stream'] === 'labels')
+    await collect([{ ...scripted('mine', [{ records: [body(1)], next: 1 }, new PermanentError('no'), { records: [], next: 1, scanned_to: NOW, done: true }]), stream: 'labels' }])
+    const [[blind], [scanned]] = await Promise.all([values('tokenwatch_ingest_blind'), values('tokenwatch_ingest_scanned_to_seconds')])
+    expect([blind?.value, blind?.labels]).toEqual([0, scanned?.labels])
+  })
+
+  it('a blind stream says why it is blind now: a second trouble behind the first one is named, too, each once', async () => {
+    const said: string[] = []
+    const log = createLogger({ write: (text) => said.push((JSON.parse(text) as { error?: string }).error ?? '') })
+    const expired = (n: number): PermanentError => new PermanentError(`the secret has expired (trace 5f0c2b1a-${n}, 2026-03-02 12:00:0${n}Z)`)
+    const troubles = [expired(1), expired(2), new TransientError('503'), new PermanentError('grant the role'), expired(3), new PermanentError('grant the role')]
+    await collect([scripted('bad', [...troubles, { records: [body(1)], next: 1 }, expired(4), { records: [], next: 2, done: true }])], log)
+    expect(said.filter((message) => /secret|role/.test(message)).map((message) => message.slice(0, 10))).toEqual(['the secret', 'grant the ', 'the secret'])
+    const reasons = bus.of('progress.v1').map(({ reason }) => reason?.slice(0, 10) ?? null)
+    expect(reasons.filter((reason, n) => reason !== reasons[n - 1])).toEqual([null, 'the secret', 'grant the ', 'the secret', 'grant the ', null, 'the secret', null])
   })
 
   it('scanned_to never goes back, never lies in the future; what comes behind it is counted as late', async () => {

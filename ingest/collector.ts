@@ -47,6 +47,8 @@ export interface CollectorDeps {
 const SCOPE = 'checkpoints'
 // A glitch heals by itself; after this many failures in a row the stream is called blind, so that nobody waits for it.
 const BLIND_AFTER = 5
+/** Ids of requests, traces and times in what a cloud says: the same trouble with others is no news. */
+const CHANGES_EACH_TIME = /[\da-f]*\d[\da-f]*(?:[-:.][\da-f]+)*/gi
 
 /** Resolves when the signal aborts, or when every source has come to its end; one bad source never stops the others. */
 export async function runCollector(deps: CollectorDeps, signal: AbortSignal): Promise<void> {
@@ -86,6 +88,9 @@ class Stream {
   #stored_at = -Infinity
   #failures = 0
   #blind = false
+  /** Why, without what differs from try to try. */
+  #reason = ''
+  readonly #named = new Set<string>()
 
   constructor(source: CollectorSource, deps: CollectorDeps, begin: (sources: readonly CollectorSource[]) => Promise<void>) {
     this.#source = source
@@ -104,6 +109,7 @@ class Stream {
 
   /** Says that the stream is there, before any stream says how far it is: else the watermark would run ahead of the slow ones. */
   async start(signal: AbortSignal): Promise<void> {
+    this.#tellBlind(0)
     await this.#announcer.send({}, signal).catch((error: unknown) => this.#unlessAborted(error, signal))
   }
 
@@ -187,22 +193,36 @@ class Stream {
     const permanent = error instanceof PermanentError || error instanceof UsageError
     this.#failures++
     readFailures.inc({ source: this.#source.kind, kind: permanent ? 'permanent' : 'transient' })
-    if ((permanent || this.#failures >= BLIND_AFTER) && !this.#blind) {
-      this.#blind = true
-      blindStreams.set({ source: this.#source.id, stream: this.#source.stream }, 1)
-      this.#log.error('a stream cannot be read: it is tried again until it can', { error: messageOf(error) })
-      await this.#announcer.send({ blind: messageOf(error) }, signal)
-    } else if (!this.#blind) this.#log.warn('reading failed: trying again', { error: messageOf(error) })
+    if (permanent || (this.#failures >= BLIND_AFTER && !this.#blind)) await this.#goBlind(messageOf(error), signal)
+    else if (!this.#blind) this.#log.warn('reading failed: trying again', { error: messageOf(error) })
     const wished = error instanceof TransientError ? error.retry_after_ms : undefined
     const slow = options?.blind_retry ?? 60_000
     await clock.sleep(permanent ? slow / 2 + random() * (slow / 2) : (wished ?? fullJitter(this.#failures, random)), signal)
+  }
+
+  /** Each reason is named once. A new one takes the place of the old: who has renewed the secret must hear that the role is gone, too. */
+  async #goBlind(message: string, signal: AbortSignal): Promise<void> {
+    const reason = message.replaceAll(CHANGES_EACH_TIME, '#')
+    if (this.#blind && reason === this.#reason) return
+    this.#blind = true
+    this.#reason = reason
+    this.#tellBlind(1)
+    if (!this.#named.has(reason)) this.#log.error('a stream cannot be read: it is tried again until it can', { error: message })
+    this.#named.add(reason)
+    await this.#announcer.send({ blind: message }, signal)
+  }
+
+  /** With the labels of the other metrics of a stream, or nobody could lay them beside each other. */
+  #tellBlind(value: 0 | 1): void {
+    blindStreams.set({ source: this.#source.kind, stream: this.#source.stream }, value)
   }
 
   #healed(): void {
     this.#failures = 0
     if (!this.#blind) return
     this.#blind = false
-    blindStreams.set({ source: this.#source.id, stream: this.#source.stream }, 0)
+    this.#named.clear()
+    this.#tellBlind(0)
     this.#log.info('the stream can be read again')
   }
 
