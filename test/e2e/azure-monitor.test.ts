@@ -111,6 +111,17 @@ describe.each(['monitor-query', 'monitor-query-logs'] as const)('client %s', (cl
     expect(await ask()).toMatchObject({ kind: 'table' })
   })
 
+  it('ends a query when the signal aborts while a token is awaited that never comes', async () => {
+    const asked = Promise.withResolvers<void>()
+    const credential = { getToken: () => (asked.resolve(), new Promise<never>(() => undefined)) }
+    const waiting = await createLogsApi({ client, credential, endpoint: server.url, audience: server.url, query_timeout_s: 60, allow_insecure: true, clock })
+    const stop = new AbortController()
+    const answer = waiting.queryWindow(WORKSPACE, 'print 1', { from: 0, to: NOW }, stop.signal).catch((error: unknown) => error)
+    await asked.promise
+    stop.abort()
+    expect(isAbort(await answer)).toBe(true)
+  }, 5_000)
+
   it.each<[string, Partial<Reply>]>([
     ['a login page', { body: '<html>Sign in</html>', headers: { 'content-type': 'text/html' } }],
     ['a 200 without a body', { body: null }],

@@ -46,13 +46,41 @@ export async function createLogsApi(options: AdapterOptions): Promise<LogsApi> {
     queryWindow: async (workspace, kql, timespan, signal) => {
       const call: Call = { signal, challenge: undefined, body: undefined }
       try {
-        await calls.run(call, () => ask(workspace, kql, timespan, signal))
+        await withinTime(
+          calls.run(call, () => ask(workspace, kql, timespan, signal)),
+          options.query_timeout_s + WIRE_S + TOKEN_S,
+          signal,
+        )
         return call.body === undefined ? { kind: 'empty' } : answerOf(call.body)
       } catch (error) {
         signal.throwIfAborted()
         return failed(call.challenge === undefined ? error : new HttpError(call.challenge), options.clock)
       }
     },
+  }
+}
+
+/** Longer than the service may work: it answers 504 by itself, so this is for a wire that went dead. */
+const WIRE_S = 30
+/** For a token, which most calls have already. */
+const TOKEN_S = 60
+
+/**
+ * The signal ends the request; what comes before it, the way to a token, hears of no signal (in both libraries), and an authority
+ * that never answers would hold the stream for ever.
+ */
+async function withinTime<T>(work: Promise<T>, seconds: number, signal: AbortSignal): Promise<T> {
+  const limit = AbortSignal.timeout(seconds * 1000)
+  const end = AbortSignal.any([signal, limit])
+  const { promise, reject } = Promise.withResolvers<never>()
+  const stop = (): void => reject(limit.aborted ? new TransientError(`no token and no answer of the query service within ${seconds} s`) : end.reason)
+  end.addEventListener('abort', stop, { once: true })
+  try {
+    signal.throwIfAborted()
+    return await Promise.race([work, promise])
+  } finally {
+    end.removeEventListener('abort', stop)
+    work.catch(() => undefined)
   }
 }
 
@@ -98,8 +126,7 @@ function tidy({ allow_insecure, query_timeout_s }: AdapterOptions, calls: AsyncL
     sendRequest: async (request: PolicyRequest, next: Policy['sendRequest'] extends (request: never, next: infer N) => unknown ? N : never): Promise<PolicyResponse> => {
       const call = calls.getStore()
       if (call !== undefined) request.abortSignal = call.signal
-      // Longer than the service may work: it answers 504 by itself, this is for a wire that went dead.
-      request.timeout = (query_timeout_s + 30) * 1000
+      request.timeout = (query_timeout_s + WIRE_S) * 1000
       if (allow_insecure) {
         request.url = request.url.replace(/^https:/, 'http:')
         request.allowInsecureConnection = true

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { TransientError } from '../../../runtime/errors.ts'
 import { config } from './config.ts'
-import { answerOfFailure } from './failure.ts'
+import { answerOfFailure, ThrottledError } from './failure.ts'
 import { rowsQuery, surveyQuery } from './kql.ts'
 import { tableConfig, tableQuery } from './tables.ts'
 
@@ -80,6 +80,17 @@ describe('failures', () => {
   it('takes an answer that is too large for a window that failed', () => {
     const error = { message: 'x', code: 'BadArgumentError', innererror: { code: 'ResponseSizeError', message: 'too big' } }
     expect(answerOfFailure({ status: 400, retry_after: null, body: JSON.stringify({ error }) }, 0)).toMatchObject({ kind: 'partial', why: 'too-large' })
+  })
+
+  it('rests after a 429, whatever limit it speaks of: it never splits the window', () => {
+    const error = { code: 'ThrottledError', message: 'The request exceeded the limit of concurrent queries' }
+    expect(thrown(429, { error }, '7')).toMatchObject({ constructor: ThrottledError, retry_after_ms: 7000 })
+  })
+
+  it('tells a token that is not accepted from a role that is missing, both 403', () => {
+    for (const code of ['InvalidAuthenticationToken', 'InvalidAuthenticationTokenAudience', 'InvalidTokenError'])
+      expect(thrown(403, { error: { code, message: 'The provided authentication is not valid for this resource' } }).message).toMatch(/token.*`credential`.*`cloud`/)
+    expect(thrown(403, { error: { code: 'InsufficientAccessError', message: 'x' } }).message).toMatch(/Log Analytics Data Reader/)
   })
 
   it('says what the service says, cut and made safe', () => {

@@ -1,7 +1,8 @@
 /** Which identity asks, and in which of Microsoft's clouds. */
+import { readFileSync } from 'node:fs'
 import type { TokenCredential } from '@azure/identity'
 import { z } from 'zod'
-import { messageOf, UsageError } from '../../../runtime/errors.ts'
+import { messageOf, PermanentError, UsageError } from '../../../runtime/errors.ts'
 import { resolveSecret, secretRef } from '../../../runtime/secrets.ts'
 
 declare global {
@@ -61,12 +62,55 @@ function made(
     case 'workload-identity':
       return new identity.WorkloadIdentityCredential({ ...options, ...named('tenantId', config.tenant_id), ...named('clientId', config.client_id) })
     case 'client-secret':
-      return new identity.ClientSecretCredential(config.tenant_id, config.client_id, resolveSecret(config.client_secret), options)
+      return renewing(
+        () => resolveSecret(config.client_secret),
+        (secret) => new identity.ClientSecretCredential(config.tenant_id, config.client_id, secret, options),
+      )
     case 'client-certificate':
-      return new identity.ClientCertificateCredential(config.tenant_id, config.client_id, { certificatePath: config.certificate_path }, options)
+      return renewing(
+        () => readCertificate(config.certificate_path),
+        (certificate) => new identity.ClientCertificateCredential(config.tenant_id, config.client_id, { certificate }, options),
+      )
     default:
       return new identity.DefaultAzureCredential(options)
   }
+}
+
+/**
+ * Secrets expire and are renewed in their file while we run. The library keeps what it got first for ever, so whoever renewed one
+ * would have to restart us: it gets another credential as soon as the secret is another. Asked only when a token is needed.
+ */
+export function renewing(read: () => string, make: (secret: string) => TokenCredential): TokenCredential {
+  let secret = read()
+  let credential = make(secret)
+  return {
+    getToken: async (scopes, options) => {
+      const now = readAgain(read)
+      if (now !== secret) [secret, credential] = [now, make(now)]
+      return credential.getToken(scopes, options)
+    },
+  }
+}
+
+/** At the start a file that is not there is a wrong config; later it is a trouble of one source that may pass. */
+function readAgain(read: () => string): string {
+  try {
+    return read()
+  } catch (error) {
+    throw new PermanentError(`no token for the query service: ${messageOf(error)}`, { cause: error })
+  }
+}
+
+function readCertificate(file: string): string {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new UsageError(`the certificate file ${file} cannot be read: ${messageOf(error)}`)
+  }
+  if (!text.includes('-----BEGIN CERTIFICATE-----') || !/-----BEGIN (?:\w+ )?PRIVATE KEY-----/.test(text))
+    throw new UsageError(`the certificate file ${file} must be a PEM file with certificate and private key`)
+  return text
 }
 
 const named = <K extends string>(key: K, value: string | undefined): Partial<Record<K, string>> => (value === undefined ? {} : ({ [key]: value } as Record<K, string>))

@@ -28,10 +28,11 @@ export function answerOfFailure(failure: HttpFailure, now: number): Answer {
   const { status } = failure
   const said = saidOf(failure.body)
   if (status === 504 || status === 408) return { kind: 'partial', why: 'timeout', message: said.text || 'the query ran into the time-out' }
-  if (status === 413 || TOO_LARGE.test(said.text)) return { kind: 'partial', why: 'too-large', message: said.text }
   const retry_after_ms = waitOf(failure.retry_after, now)
   const options = retry_after_ms === undefined ? {} : { retry_after_ms }
+  // Before the size: a 429, too, speaks of a limit that was exceeded, and smaller windows would only ask more.
   if (status === 429) throw new ThrottledError(`the query service says 429 (too many requests)${behind(said.text)}`, options)
+  if (status === 413 || TOO_LARGE.test(said.text)) return { kind: 'partial', why: 'too-large', message: said.text }
   if (status >= 500) throw new TransientError(`the query service says ${status}${behind(said.text)}`, options)
   throw refusal(status, said)
 }
@@ -46,7 +47,7 @@ const ROLE =
   '"Log Analytics Data Reader" or "Log Analytics Reader" on the workspace (least: Microsoft.OperationalInsights/workspaces/query/<table>/read, see docs/azure-monitor.md)'
 
 function refusal(status: number, { code, text }: Said): PermanentError {
-  if (code.startsWith('InvalidAuthenticationToken') || status === 401)
+  if (/^Invalid(?:Authentication)?Token/.test(code) || status === 401)
     return new PermanentError(`the service does not accept the token (${code || status})${behind(text)}: check \`credential\`, and that \`cloud\` is that of the workspace`)
   if (status === 403) return new PermanentError(`no permission to query (${code || status}): give the identity the role ${ROLE}; a new assignment may take up to an hour`)
   if (status === 404)
