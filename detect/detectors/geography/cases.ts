@@ -1,4 +1,4 @@
-import { accessSample, CASE_DAY, CASE_MINUTE, CASE_START, type DetectorCase, past, usageSample } from '../../detector-case.ts'
+import { accessSample, CASE_DAY, CASE_MINUTE, CASE_START, type DetectorCase, failedSample, past, usageSample } from '../../detector-case.ts'
 
 const then = CASE_START + 8 * CASE_DAY + 10 * 60 * CASE_MINUTE
 const quiet = past(9, 5 * CASE_MINUTE, (at) => usageSample(at))
@@ -20,6 +20,40 @@ export const cases: DetectorCase[] = [
     name: 'somebody reads a secret from elsewhere',
     events: [...past(9, 30 * CASE_MINUTE, (at) => accessSample(at)), accessSample(then + 12 * CASE_MINUTE, stranger, 1)],
     expect: [{ entity: 'actor:role/app', reason: 'new-country', severity: 'high' }],
+  },
+  {
+    name: 'refused probes first, then calls that work from the same place an hour later: the probes must not make it a home',
+    events: [
+      ...quiet,
+      ...Array.from({ length: 20 }, (_, n) => failedSample(then + n * 1000 + 1, 'model_not_found', stranger, n)),
+      ...Array.from({ length: 10 }, (_, n) => usageSample(then + 75 * CASE_MINUTE + n * 15_000 + 1, stranger, n)),
+    ],
+    expect: [{ entity: 'key:fp_case', reason: 'concurrent-networks', severity: 'critical' }],
+  },
+  {
+    name: 'one careful call an hour from a new place',
+    events: [...quiet, ...Array.from({ length: 4 }, (_, n) => usageSample(then + n * 60 * CASE_MINUTE + 1, stranger, n))],
+    expect: [{ entity: 'key:fp_case', reason: 'concurrent-networks', severity: 'critical' }],
+  },
+  {
+    name: 'through proxies: forty networks, one call each',
+    events: [...quiet, ...Array.from({ length: 40 }, (_, n) => usageSample(then + n * 10_000 + 1, { ...stranger, client_ip: `203.0.113.${n}`, client_asn: 65_000 + n }, n))],
+    expect: [{ entity: 'key:fp_case', reason: 'concurrent-networks', severity: 'critical' }],
+  },
+  {
+    name: 'a network of no country',
+    events: [...quiet, ...Array.from({ length: 10 }, (_, n) => usageSample(then + n * 15_000 + 1, { ...stranger, client_country: null }, n))],
+    expect: [{ entity: 'key:fp_case', reason: 'concurrent-networks', severity: 'high' }],
+  },
+  {
+    name: 'its own cloud in another country: the country is new, the network is not',
+    events: [...quiet, ...Array.from({ length: 10 }, (_, n) => usageSample(then + n * 15_000 + 1, { client_country: 'IE' }, n))],
+    expect: [{ entity: 'key:fp_case', reason: 'new-country', severity: 'medium' }],
+  },
+  {
+    name: 'a new network once with one call, and never again',
+    events: [...quiet, usageSample(then + 1, stranger, 1)],
+    expect: [],
   },
   {
     name: 'a deploy: other addresses of the same network',

@@ -1,7 +1,7 @@
 /** geography: a key or an actor shows up in a network or country that its history gives no reason for. README.md has the method. */
 import type { DetectedFinding, DetectorSpec, Step } from '../../detector.ts'
 import { type GeographyConfig, geographyConfig } from './config.ts'
-import { ATTACK, judge, tell } from './judge.ts'
+import { ATTACK, judge, outsideOf, tell } from './judge.ts'
 import { GeographyState } from './state.ts'
 
 export const geography: DetectorSpec<'usage.v1' | 'secret-access.v1', GeographyState, GeographyConfig> = {
@@ -9,7 +9,7 @@ export const geography: DetectorSpec<'usage.v1' | 'secret-access.v1', GeographyS
   summary: 'A key, or somebody who reads secrets, appears in a country or network that is new to it',
   config: geographyConfig,
   example: { min_history: '5d', allow: { asns: [64500], countries: ['CH'], cidrs: ['192.0.2.0/24'] } },
-  version: '1',
+  version: '2',
   topics: ['usage.v1', 'secret-access.v1'],
   attack: ATTACK,
   keys(event) {
@@ -21,20 +21,20 @@ export const geography: DetectorSpec<'usage.v1' | 'secret-access.v1', GeographyS
     state ??= new GeographyState()
     const findings: DetectedFinding[] = []
     if ('event' in input) {
-      const bucket = state.add(input.event)
-      const finding = tell(state, key, bucket, judge(state, key, bucket, now, config), false)
+      const bucket = state.add(input.event, outsideOf(config.allow))
+      const finding = tell(state, key, bucket, judge(state, key, bucket, now, config).strange, false)
       if (finding) findings.push(finding)
     } else {
       const here = state
       here.close(input.tick, (bucket) => {
-        const strange = judge(here, key, bucket, input.tick, config)
-        const finding = tell(here, key, bucket, strange, true)
+        const verdict = judge(here, key, bucket, input.tick, config)
+        const finding = tell(here, key, bucket, verdict.strange, true)
         if (finding) findings.push(finding)
-        return new Set(strange.map(({ name }) => name))
+        return verdict
       })
       // What is still open may have waited for its past to be closed.
       for (const [, bucket] of here.ready(input.tick)) {
-        const finding = tell(here, key, bucket, judge(here, key, bucket, input.tick, config), false)
+        const finding = tell(here, key, bucket, judge(here, key, bucket, input.tick, config).strange, false)
         if (finding) findings.push(finding)
       }
     }
