@@ -1,4 +1,4 @@
-/** Envelopes around log records: CloudWatch subscriptions (plain, or gzip in base64), Kinesis and Firehose batches, `{"Records":[…]}`. */
+/** Envelopes around log records: CloudWatch subscriptions (plain, or gzip in base64), Kinesis and Firehose batches, `{"Records":[…]}`, a list in one line. */
 import { gunzipSync } from 'node:zlib'
 import { messageOf } from '../../runtime/errors.ts'
 
@@ -29,18 +29,51 @@ function expand(text: string, depth: number, options: ExpandOptions): Unpacked[]
     if (inner === undefined) return options.broken === undefined ? [plain(text)] : []
     return expand(inner, depth + 1, options)
   }
+  if (/^\s{0,64}\[\s{0,64}\{/.test(text)) return batch(text, depth, options)
   if (!/"(?:logEvents|Records|records|awslogs|kinesis)"|"data"\s*:\s*"H4sI/.test(text.length > 2_000 ? text.slice(0, 2_000) : text)) return [plain(text)]
-  const value = parseObject(text)
-  if (value === undefined) return [plain(text)]
-  if (Array.isArray(value['logEvents'])) return logEvents(value)
+  const value = parsed(text)
+  if (!isObject(value)) return [plain(text)]
+  if (Array.isArray(value['logEvents'])) return logEvents(value) ?? [plain(text)]
   const awslogs = value['awslogs']
   if (isObject(awslogs) && typeof awslogs['data'] === 'string') return expand(awslogs['data'], depth + 1, options)
   const list = value['Records'] ?? value['records']
-  if (Array.isArray(list)) return list.flatMap((item: unknown) => (isObject(item) ? carried(item, depth, options) : undefined) ?? [plain(JSON.stringify(item))])
+  if (Array.isArray(list)) return each(list, (item) => (isObject(item) ? carried(item, depth, options) : undefined)) ?? [plain(text)]
   return carried(value, depth, options) ?? [plain(text)]
 }
 
 const plain = (body: string): Unpacked => ({ id: null, at: 0, body, stream: null })
+
+/** Shippers batch: Fluent Bit's `json` puts a whole array into one body. A list of anything but objects is somebody's own value. */
+function batch(text: string, depth: number, options: ExpandOptions): Unpacked[] {
+  const list = parsed(text)
+  if (!Array.isArray(list) || !list.every(isObject)) return [plain(text)]
+  return each(list, (item) => carried(item as Record<string, unknown>, depth, options)) ?? [plain(text)]
+}
+
+/** One body for each item; undefined where one is nested too deeply to be written out: one hostile line must not end the reading. */
+function each(list: readonly unknown[], open: (item: unknown) => Unpacked[] | undefined): Unpacked[] | undefined {
+  const all: Unpacked[] = []
+  for (const item of list) {
+    const inside = open(item)
+    if (inside !== undefined) {
+      for (const one of inside) all.push(one)
+      continue
+    }
+    const body = written(item)
+    if (body === undefined) return undefined
+    all.push(plain(body))
+  }
+  return all
+}
+
+/** undefined: deeper than JSON.stringify can go. */
+function written(value: unknown): string | undefined {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return undefined
+  }
+}
 
 /** What a record of Kinesis or Firehose carries in base64; undefined: it is none. */
 function carried(item: Record<string, unknown>, depth: number, options: ExpandOptions): Unpacked[] | undefined {
@@ -52,26 +85,29 @@ function carried(item: Record<string, unknown>, depth: number, options: ExpandOp
 }
 
 /** CONTROL_MESSAGE is CloudWatch asking whether anybody is there: no record. */
-function logEvents(envelope: Record<string, unknown>): Unpacked[] {
+function logEvents(envelope: Record<string, unknown>): Unpacked[] | undefined {
   if (envelope['messageType'] === 'CONTROL_MESSAGE') return []
   const stream = [envelope['logGroup'], envelope['logStream']].filter((name) => typeof name === 'string').join(' ')
-  return (envelope['logEvents'] as unknown[]).map((event) => {
+  const events: Unpacked[] = []
+  for (const event of envelope['logEvents'] as unknown[]) {
     const { id, timestamp, message } = isObject(event) ? event : {}
-    return {
+    const body = typeof message === 'string' ? message : written(event)
+    if (body === undefined) return undefined
+    events.push({
       id: typeof id === 'string' ? id : null,
       at: typeof timestamp === 'number' && Number.isSafeInteger(timestamp) && timestamp >= 0 ? timestamp : 0,
-      body: typeof message === 'string' ? message : (JSON.stringify(event) ?? ''),
+      body,
       stream: stream === '' ? null : stream,
-    }
-  })
+    })
+  }
+  return events
 }
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value)
 
-function parseObject(text: string): Record<string, unknown> | undefined {
+function parsed(text: string): unknown {
   try {
-    const value: unknown = JSON.parse(text)
-    return isObject(value) ? value : undefined
+    return JSON.parse(text)
   } catch {
     return undefined
   }
