@@ -24,19 +24,25 @@ export function unwrapCarrier(body: string, json: unknown): Unwrapped {
   const line = asObject(json)
   if (line !== null) return { kind: 'payload', payload: ofObject(line) }
   if (json !== undefined) return { kind: 'none', why: 'foreign-shape' }
-  const start = body.indexOf('{')
-  if (start > 0 && start <= MAX_PREFIX && /\}\s*$/.test(body.slice(-16))) {
-    const payload = parseObject(body.slice(start).replaceAll('\r', '\n'))
-    const time = PREFIX_TIME.exec(body.slice(0, start))
-    if (payload !== null) return { kind: 'payload', payload: { payload, carrier: time === null ? null : { timestamp: time[0] } } }
+  const payload = objectAtEnd(body)
+  if (payload !== null) {
+    const time = PREFIX_TIME.exec(body.slice(0, body.indexOf('{')))
+    return { kind: 'payload', payload: { payload, carrier: time === null ? null : { timestamp: time[0] } } }
   }
   return { kind: 'none', why: PLATFORM.test(body) ? 'platform-line' : 'not-json' }
+}
+
+/** The object that ends a text, behind a short prefix or none. */
+function objectAtEnd(text: string): Json | null {
+  const start = text.indexOf('{')
+  if (start === -1 || start > MAX_PREFIX || !/\}\s*$/.test(text.slice(-16))) return null
+  return parseObject(text.slice(start).replaceAll('\r', '\n'))
 }
 
 function ofObject(line: Json): Payload {
   const isLambda = typeof line['timestamp'] === 'string' && typeof line['level'] === 'string' && Object.hasOwn(line, 'message')
   if (!isLambda) return { payload: line, carrier: null }
   const message = line['message']
-  const inner = objectAt(line, 'message') ?? (typeof message === 'string' && message.startsWith('{') ? parseObject(message) : null)
+  const inner = objectAt(line, 'message') ?? (typeof message === 'string' ? objectAtEnd(message) : null)
   return inner === null ? { payload: line, carrier: null } : { payload: inner, carrier: line }
 }

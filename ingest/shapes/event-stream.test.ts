@@ -33,6 +33,14 @@ describe('event stream', () => {
     const failed = `event: response.failed\r\ndata: ${JSON.stringify({ type: 'response.failed', response: { id: 'resp_1', object: 'response', status: 'failed', error: { code: 'server_error', message: 'x' }, usage: null } })}\r\n\r\n`
     expect(readEventStream(created + failed)).toMatchObject({ id: 'resp_1', model: 'gpt-5', status: 'failed', error: { code: 'server_error' } })
   })
+  it('ends as an error where the Responses API breaks off, without its text', () => {
+    const created = data({ type: 'response.created', response: { id: 'resp_1', object: 'response', status: 'in_progress', model: 'gpt-5', usage: null } })
+    const broken = readEventStream(
+      `${created}event: error\n${data({ type: 'error', code: 'rate_limit_exceeded', message: 'a very secret prompt', param: null, sequence_number: 3 })}`,
+    )
+    expect(broken).toMatchObject({ id: 'resp_1', error: { code: 'rate_limit_exceeded' } })
+    expect(JSON.stringify(broken)).not.toContain('secret')
+  })
   it("passes over Azure's empty first chunk", () =>
     expect(readEventStream(`${data({ choices: [], created: 0, id: '', model: '', object: '' })}${chunk('a')}`)).toMatchObject({ id: 'chatcmpl-1', created: 1_700_000_000 }))
   it('keeps no text of the answer', () => expect(JSON.stringify(readEventStream(`${chunk('a very secret answer')}${withUsage}`))).not.toContain('secret'))

@@ -38,6 +38,7 @@ const KEPT = [
   'background',
   'usage',
   'error',
+  'incomplete_details',
   'last_error',
   'user',
   'safety_identifier',
@@ -59,6 +60,10 @@ function merge(into: Json, part: Json): void {
 function payloadOf(line: string): Json | null {
   const data = parseObject(line.slice(line.indexOf('data:') + 5))
   if (data === null) return null
+  // The responses API writes an error in mid-stream without an object around it.
+  if (data['type'] === 'error' && objectAt(data, 'error') === null && typeof data['message'] === 'string') {
+    return { error: { message: '', code: data['code'] ?? null, type: null, param: null } }
+  }
   return objectAt(data, 'response') ?? data
 }
 

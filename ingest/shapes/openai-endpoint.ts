@@ -65,7 +65,10 @@ function read(url: string): Target {
           .replace(/:\d+$/, '')
           .toLowerCase()
   const path = authority === '' ? rest : slash === -1 ? '' : rest.slice(slash)
-  return { host, ...endpointOf(path) }
+  const found = endpointOf(path)
+  // The same hosts serve vision, speech and language, whose refusals are not those of a model.
+  if (found.endpoint === null && host !== null && SHARED_HOST.test(host) && !/^\/(openai|models)\//.test(path)) return { host, endpoint: { kind: 'management' }, deployment: null }
+  return { host, ...found }
 }
 
 function endpointOf(path: string): { endpoint: Endpoint | null; deployment: string | null } {
@@ -94,6 +97,7 @@ function decoded(segment: string): string {
   }
 }
 
+const SHARED_HOST = /\.cognitiveservices\.azure\.(com|us)$/
 const AZURE_HOST = /\.(openai\.azure\.(com|us|cn)|cognitiveservices\.azure\.(com|us)|services\.ai\.azure\.com)$/
 const OPENAI_HOST = /(^|\.)api\.openai\.com$/
 

@@ -57,6 +57,8 @@ describe('OpenAI URLs', () => {
     ['https://api.openai.com/v1/responses/input_tokens', 'api.openai.com', { kind: 'management' }, null],
     ['https://api.openai.com/v1/threads/t/runs/r', 'api.openai.com', { kind: 'run' }, null],
     ['https://api.openai.com/v1/threads/t/messages', 'api.openai.com', { kind: 'management' }, null],
+    ['https://acme.cognitiveservices.azure.com/openai/deployments/d/chat/completions', 'acme.cognitiveservices.azure.com', { kind: 'call', operation: 'chat' }, 'd'],
+    ['https://acme.cognitiveservices.azure.com/vision/v3.2/analyze', 'acme.cognitiveservices.azure.com', { kind: 'management' }, null],
     ['/api/orders', null, null, null],
     ['https://shop.example/', 'shop.example', null, null],
   ])('%s', (url, host, endpoint, deployment) => expect(targetOf(url)).toEqual({ host, endpoint, deployment }))
@@ -92,6 +94,10 @@ describe('errors', () => {
 })
 
 describe('carriers', () => {
+  it.each([['openai {"a":1}'], ['{"a":1}'], ['answer of gpt-4o: {"a":1}\n']])("open the text of Lambda's JSON format: %s", (message) => {
+    const line = { timestamp: '2026-03-02T10:00:00.000Z', level: 'INFO', requestId: 'r', message }
+    expect(unwrapCarrier(JSON.stringify(line), line)).toEqual({ kind: 'payload', payload: { payload: { a: 1 }, carrier: line } })
+  })
   it('takes the object of a Lambda line, as object and as text', () => {
     for (const message of [{ a: 1 }, '{"a":1}']) {
       const unwrapped = unwrapCarrier('', { timestamp: '2026-03-02T10:00:00Z', level: 'INFO', requestId: 'r', message })

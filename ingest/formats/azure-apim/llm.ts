@@ -18,6 +18,9 @@ export function llmFields({ scopes, account_id, region }: Row): { fields: Fields
   const counts = { input: input as number | null, output: output as number | null, total: total as number | null }
   // No call has an empty prompt: zeros all over mean that the gateway saw no usage (a stream that was not asked for it).
   const is_counted = (counts.input ?? 0) + (counts.output ?? 0) + (counts.total ?? 0) > 0
+  // A later row that repeats the deployment without counts must not take the place of the first, which has them.
+  const sequence = countOf(scopes, 'SequenceNumber')
+  if (!is_counted && typeof sequence === 'number' && sequence > 0) return { skip: 'message-row' }
   return {
     fields: present({
       account_id,

@@ -27,6 +27,12 @@ describe('one event in three shapes', () => {
     for (const event of events) expect(event).toEqual(events[0])
   })
 
+  it('comes from an export of the portal, too, which names its times otherwise', () => {
+    const { TimeGenerated, ...row } = caseOf('audit-logs-secret-get')
+    const exported = Object.fromEntries(Object.entries(row).map(([name, value]) => [name, typeof value === 'string' ? value : JSON.stringify(value)]))
+    expect(first({ 'TimeGenerated [UTC]': TimeGenerated, ...exported })).toEqual(first(caseOf('audit-logs-secret-get')))
+  })
+
   it('has an id that the client cannot choose', () => {
     const raw = caseOf('raw-secret-get')
     const id = first(raw).event_id

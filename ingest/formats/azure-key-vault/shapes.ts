@@ -37,6 +37,8 @@ export interface Claims {
   amr: unknown
 }
 
+/** The portal's CSV names columns of times so. */
+const EXPORTED_TIME = 'TimeGenerated [UTC]'
 const VAULT = /\/providers\/microsoft\.keyvault\/(?:vaults|managedhsms)\//i
 
 /** null: not of a Key Vault. */
@@ -86,7 +88,7 @@ function ofDiagnostics(row: Json): Audit {
   const claim = (...names: string[]): unknown => names.map((name) => column(`identity_claim_${name}`, '_s', '_g')).find((value) => value !== undefined)
   return {
     operation: row['OperationName'],
-    time: row['TimeGenerated'],
+    time: row['TimeGenerated'] ?? row[EXPORTED_TIME],
     resource: asLabel(row['ResourceId'], 1024) ?? asLabel(row['_ResourceId'], 1024),
     result_type: asLabel(row['ResultType']),
     signature: asLabel(row['ResultSignature']) ?? asLabel(column('resultSignature', '_s')),
@@ -117,7 +119,7 @@ function ofDiagnostics(row: Json): Audit {
 function ofAuditLogs(row: Json): Audit {
   return {
     operation: row['OperationName'],
-    time: row['TimeGenerated'],
+    time: row['TimeGenerated'] ?? row[EXPORTED_TIME],
     resource: asLabel(row['_ResourceId'], 1024),
     result_type: asLabel(row['ResultType']),
     signature: asLabel(row['ResultSignature']),

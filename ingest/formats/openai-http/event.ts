@@ -182,7 +182,7 @@ function caller(context: Context, body: Json): Caller {
     project_id: unmasked(headers['openai-project']) ?? pickLabel(scopes, ['project_id', 'openai_project']),
     org_id: unmasked(headers['openai-organization']) ?? pickLabel(scopes, ['org_id', 'openai_organization']),
     api_key_id: trackingId(scopes),
-    user_id: userOf(request, body) ?? pickLabel(scopes, ['user_id', 'userId', 'user']),
+    user_id: userOf(request, body) ?? pickLabel(scopes, ['user_id', 'userId']) ?? nameIn(scopes),
   }
 }
 
@@ -196,11 +196,23 @@ const trackingId = (scopes: readonly Json[]): string | null => {
 
 function userOf(request: Json | null, body: Json): string | null {
   for (const from of [request, body]) {
-    const user = from === null ? null : (asLabel(from['safety_identifier']) ?? asLabel(from['user']))
+    const user = from === null ? null : (asLabel(from['safety_identifier']) ?? nameIn([from]))
     if (user !== null) return user
   }
   return null
 }
+
+/** Applications also write what the user said under `user`, beside `system`: a text with blanks in it is taken for a prompt, not for an id. */
+function nameIn(scopes: readonly Json[]): string | null {
+  for (const scope of scopes) {
+    const user = scope['user']
+    if (typeof user === 'number' || (typeof user === 'string' && user.length <= 256 && !/\s/.test(user))) return asLabel(user)
+  }
+  return null
+}
+
+/** As long as a label may be: gateways (LiteLLM) wrap the provider's id in their own of 240 characters, and only its end tells two calls apart. */
+const MAX_ID = 1024
 
 function idsOf(exchange: Exchange, context: Context, body: Json): Pick<Event, 'request_id' | 'response_id'> {
   const { headers, scopes } = context
@@ -209,6 +221,6 @@ function idsOf(exchange: Exchange, context: Context, body: Json): Pick<Event, 'r
   const isError = exchange.kind === 'error'
   return {
     request_id: headers['x-request-id'] ?? headers['apim-request-id'] ?? asLabel(body['_request_id'], 128) ?? (isProviders ? written : null),
-    response_id: isError || exchange.kind === null ? null : asLabel(body['id'], 200),
+    response_id: isError || exchange.kind === null ? null : asLabel(body['id'], MAX_ID),
   }
 }

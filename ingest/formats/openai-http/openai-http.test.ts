@@ -87,6 +87,43 @@ describe('identity of a call', () => {
     const twice = [0, 1].map(() => accepted(format.parse(record, { json: JSON.parse(body), now: NOW, occurrence })).event_id)
     expect(new Set(twice).size).toBe(2)
   })
+  it('is told by the end of a long id, too', () => {
+    // LiteLLM wraps the id of the provider: the same 200 characters in front of every call of one deployment.
+    const wrapped = (id: string): string => `resp_${Buffer.from(`litellm:custom_llm_provider:azure;model_id:${'0'.repeat(110)};response_id:resp_${id}`).toString('base64')}`
+    const ids = ['1a', '2b'].map((id) => accepted(parse({ ...call, response: { ...chat, id: wrapped(id) } })))
+    expect(ids[0]?.event_id).not.toBe(ids[1]?.event_id)
+    expect(ids[0]?.response_id).toBe(wrapped('1a'))
+  })
+})
+
+describe('a user', () => {
+  it.each([
+    [{ user: 'u-17' }, 'u-17'],
+    [{ user: 'jo.doe@corp.example' }, 'jo.doe@corp.example'],
+    [{ user: 17 }, '17'],
+    [{ user_id: 'Jo Doe' }, 'Jo Doe'],
+  ])('is %j', (fields, user) => expect(accepted(parse({ ...call, ...fields, response: chat })).user_id).toBe(user))
+  it.each([[{ system: 'Be brief', user: 'Where is my parcel?' }], [{ request: { model: 'gpt-4o', user: 'Where is my parcel?' } }], [{ user: 'Where\nis' }]])(
+    'is not what the user said: %j',
+    (fields) => expect(accepted(parse({ ...call, ...fields, response: chat })).user_id).toBeNull(),
+  )
+})
+
+describe('a stream of the Responses API', () => {
+  const stream = (...events: unknown[]): string => events.map((event) => `event: x\ndata: ${JSON.stringify(event)}\n\n`).join('')
+  const created = { type: 'response.created', response: { id: 'resp_1', object: 'response', created_at: 1_772_445_600, model: 'gpt-4o', status: 'in_progress', usage: null } }
+  it('that breaks off with an error is no success', () => {
+    const event = accepted(parse({ ...call, response: stream(created, { type: 'error', code: 'server_error', message: 'x', param: null }) }))
+    expect([event.outcome, event.error_code, event.response_id, event.flags]).toEqual(['server_error', 'server_error', 'resp_1', []])
+  })
+  it('that the filter cut says so', () => {
+    const end = {
+      type: 'response.incomplete',
+      response: { ...created.response, status: 'incomplete', incomplete_details: { reason: 'content_filter' }, usage: { input_tokens: 5, output_tokens: 6 } },
+    }
+    const event = accepted(parse({ ...call, response: stream(created, end) }))
+    expect([event.outcome, event.input_tokens, event.flags]).toEqual(['success', 5, ['content-filtered']])
+  })
 })
 
 describe('finding the response', () => {
