@@ -166,6 +166,24 @@ describe('an approval', () => {
     expect(await all('commands.v1')).toEqual([])
   })
 
+  it('refused to somebody who takes the name of the policy leaves everything as it stood', async () => {
+    const loop = dispatcher(config)
+    await loop.findings(findingOf())
+    const [proposal] = await listResponses(bus)
+    await loop.act('deny', proposal, 'policy')
+    expect((await listResponses(bus))[0]?.step).toBe('proposed')
+    await loop.act('approve', proposal, 'ana')
+    expect(await steps()).toEqual(['proposed', 'refused', 'approved', 'issued'])
+  })
+
+  it.each(['off', 'dry-run'])('is refused when the config says %s by then', async (policy) => {
+    await dispatcher(config).findings(findingOf())
+    await dispatcher({ ...config, policy }).act('approve', (await listResponses(bus))[0])
+    expect(await steps()).toEqual(['proposed', 'refused'])
+    expect(await lastDetail()).toContain(`responses.policy is ${policy} by now`)
+    expect(await all('commands.v1')).toEqual([])
+  })
+
   it('lost with its process is issued by the next one', async () => {
     const loop = dispatcher(config)
     await loop.findings(findingOf())
@@ -177,6 +195,31 @@ describe('an approval', () => {
     await dispatcher(config).tick(never)
     expect(await steps()).toEqual(['proposed', 'approved', 'issued'])
     expect(await all('commands.v1')).toHaveLength(1)
+  })
+})
+
+describe('a config that was disarmed', () => {
+  const failing = (publish: DispatcherOptions['bus']['publish']): Partial<DispatcherOptions> => ({ bus: { ...bus, publish } })
+
+  it('does not carry out what had been approved', async () => {
+    const gone = failing((topic, values) => (topic === 'commands.v1' && values.length > 0 ? Promise.reject(new Error('gone')) : bus.publish(topic, values)))
+    await expect(dispatcher({ policy: 'auto' }, gone).findings(findingOf())).rejects.toThrow('gone')
+    expect(await steps()).toEqual(['proposed', 'approved'])
+    await dispatcher({ policy: 'off' }).tick(never)
+    expect(await steps()).toEqual(['proposed', 'approved', 'refused'])
+    expect(await all('commands.v1')).toEqual([])
+  })
+
+  it.each(['off', 'dry-run', 'approve'])('%s does not decide by itself what was proposed under auto', async (policy) => {
+    const half = failing(async (topic, values) => {
+      await bus.publish(topic, topic === 'responses.v1' ? values.slice(0, 1) : values)
+      throw new Error('gone')
+    })
+    await expect(dispatcher({ policy: 'auto' }, half).findings(findingOf())).rejects.toThrow('gone')
+    await dispatcher({ policy }).findings(findingOf())
+    await dispatcher({ policy }).tick(never)
+    expect(await steps()).toEqual(['proposed'])
+    expect(await all('commands.v1')).toEqual([])
   })
 })
 
@@ -221,6 +264,20 @@ it('a proposal lost with its process is made by the redelivered finding', async 
   await dispatcher().findings(findingOf())
   expect(await steps()).toEqual(['proposed'])
   expect(await all('alerts.v1')).toHaveLength(1)
+})
+
+it('what a stop cut short while it was read is not kept', async () => {
+  await dispatcher().findings(findingOf())
+  const stop = new AbortController()
+  const replay: DispatcherOptions['bus']['replay'] = async (topic, visit, signal) => {
+    if (signal.aborted || topic !== 'alerts.v1') return bus.replay(topic, visit, signal)
+    stop.abort()
+  }
+  const loop = dispatcher({}, { bus: { ...bus, replay: (...given) => (stop.signal.aborted ? bus.replay(...given) : replay(...given)) } })
+  const again = { topic: 'findings.v1' as const, partition: 0, first: 0n, last: 0n, records: [findingOf({ revision: 1 })] }
+  await expect(loop.handle(again, stop.signal)).rejects.toThrow('stopped')
+  await loop.handle(again, never)
+  expect((await all('alerts.v1')).map(({ revision }) => revision)).toEqual([0, 1])
 })
 
 it('people read and act by the first characters of an id', async () => {

@@ -54,7 +54,9 @@ export async function runDispatcher(options: DispatcherOptions, signal: AbortSig
   const ended = AbortSignal.any([signal, stop.signal])
   const { bus, alerts, sinks, clock, log } = options
   try {
-    await dispatcher.reload(ended)
+    await dispatcher.reload(ended).catch((error: unknown) => {
+      if (!ended.aborted) throw error
+    })
     const loops = [
       bus.consume<Topic>(
         ['findings.v1', 'alert-actions.v1', 'responses.v1'],
@@ -96,8 +98,11 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return run
   }
   const load = async (signal: AbortSignal): Promise<State> => {
-    state ??= { incidents: await readIncidents(bus, signal), ledger: await readLedger(bus, signal), policy, options }
-    return state
+    if (state !== undefined) return state
+    const read = { incidents: await readIncidents(bus, signal), ledger: await readLedger(bus, signal), policy, options }
+    // A replay ends early when the signal aborts. Half a memory opens incidents anew and proposes twice, and would be kept.
+    if (signal.aborted) throw new Error('stopped while the alerts were read from the bus')
+    return (state = read)
   }
   const guarded = (work: (loaded: State) => Promise<void>, signal: AbortSignal): Promise<void> =>
     exclusively(async () => {
@@ -126,7 +131,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       while (!signal.aborted) {
         await clock.sleep(TICK_MS, signal)
         if (signal.aborted) return
-        await dispatcher.tick(signal).catch((error: unknown) => log.warn('a tick of the alert lifecycle failed and is repeated', { error: messageOf(error) }))
+        await dispatcher.tick(signal).catch((error: unknown) => {
+          if (!signal.aborted) log.warn('a tick of the alert lifecycle failed and is repeated', { error: messageOf(error) })
+        })
       }
     },
   }
@@ -203,7 +210,7 @@ async function publish(state: State, results: readonly Transition[], decided: re
   await bus.publish('responses.v1', decided)
   await bus.publish('alerts.v1', alerts)
   if (alerts.length > 0) crashPoint('alert.after-transition')
-  const issued = issueApproved(context)
+  const issued = issueApproved(state.incidents.byId, context)
   await bus.publish('commands.v1', issued.commands)
   await bus.publish('responses.v1', issued.responses)
   for (const { alert, reason } of results) if (alert !== undefined) transitions.inc({ detector: alert.detector, reason })

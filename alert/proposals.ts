@@ -38,6 +38,8 @@ export function policyFor(config: ResponsesConfig, detector: string): { policy: 
   return { policy: own?.policy ?? config.policy, action: own?.action }
 }
 
+const policyNow = (alert: Alert | undefined, config: ResponsesConfig): ResponsePolicy | undefined => (alert === undefined ? undefined : policyFor(config, alert.detector).policy)
+
 /** What could be shut down for this alert; undefined: nothing that a provider would know. */
 export function targetOf(alert: Alert): Target | undefined {
   const provider = alert.provider ?? 'unknown'
@@ -84,8 +86,10 @@ export function propose(alert: Alert, target: Target, blast: BlastRadius | null,
 
 /** Carries out what stands under `auto`: all of it, or none if it is more than the limits allow. */
 export function decideAuto(proposals: readonly Response[], alerts: ReadonlyMap<string, Alert>, context: DecisionContext): Response[] {
+  // Both have to say auto: what stood when the config was disarmed must not go off afterwards.
+  const isAuto = ({ policy, alert_id }: Response): boolean => policy === 'auto' && policyNow(alerts.get(alert_id), context.config) === 'auto'
   const due = proposals.filter(
-    (proposal) => proposal.step === 'proposed' && proposal.policy === 'auto' && standing(context.ledger.steps.get(proposal.response_id) ?? [])?.step === 'proposed',
+    (proposal) => proposal.step === 'proposed' && isAuto(proposal) && standing(context.ledger.steps.get(proposal.response_id) ?? [])?.step === 'proposed',
   )
   if (due.length === 0) return []
   if (overLimit(due.length, context)) return abortAll(context, null)
@@ -97,11 +101,11 @@ export function decideAct(act: AlertAction, alerts: ReadonlyMap<string, Alert>, 
   const steps = act.response_id === null ? undefined : context.ledger.steps.get(act.response_id)
   const current = steps === undefined ? undefined : standing(steps)
   if (steps === undefined || current === undefined || (act.act !== 'approve' && act.act !== 'deny')) return []
-  const by: Decider = { who: act.who, why: act.why, mark: `${act.act} ${act.action_id}` }
+  const by: Decider = { who: personOf(act), why: act.why, mark: `${act.act} ${act.action_id}` }
   if (steps.some((step) => step.detail?.startsWith(by.mark ?? '') === true)) return []
   const refuse = (why: string): Response[] => [record(current, 'refused', by, why, context)]
   if (current.step !== 'proposed') return refuse(`this response is already ${current.step}`)
-  if (!context.config.people.includes(act.who)) return refuse(`${act.who} is not in responses.people`)
+  if (!context.config.people.includes(by.who)) return refuse(`${by.who} is not in responses.people`)
   if (act.act === 'deny') return [record(current, 'denied', by, null, context)]
   if (current.dry_run) return refuse('this is a dry-run proposal; set responses.policy (or responses.detectors) to approve so that the next one can be carried out')
   if (overLimit(1, context)) return abortAll(context, by.mark)
@@ -118,7 +122,7 @@ export function expireDue(context: DecisionContext): Response[] {
  * Commands for what is approved and not issued yet, with the notes that they are out. Approvals are published before this is
  * called, the commands before the notes: after a crash the same commands, with the same ids, come again.
  */
-export function issueApproved(context: DecisionContext): { commands: Command[]; responses: Response[] } {
+export function issueApproved(alerts: ReadonlyMap<string, Alert>, context: DecisionContext): { commands: Command[]; responses: Response[] } {
   const commands: Command[] = []
   const responses: Response[] = []
   for (const approved of lastSteps(context).filter((last) => last.step === 'approved')) {
@@ -127,12 +131,20 @@ export function issueApproved(context: DecisionContext): { commands: Command[]; 
       responses.push(record(approved, 'refused', bySystem, 'it was approved but could not be issued in time', context))
       continue
     }
+    const refusal = reasonAgainst(approved, alerts.get(approved.alert_id), context.config, approved.at)
+    if (refusal !== undefined) {
+      responses.push(record(approved, 'refused', bySystem, refusal, context))
+      continue
+    }
     const command = commandFor(approved, expires, context.console_url)
     commands.push(command)
     responses.push(append(context.ledger, { ...stepOf(approved), step: 'issued', at: context.now, command_id: command.command_id, detail: null }))
   }
   return { commands, responses }
 }
+
+/** A person who takes the policy's name must not get its word: the refusal of a stranger's act would then be the last one on the response. */
+export const personOf = ({ who }: AlertAction): string => (who === POLICY ? `${who} (a person)` : who)
 
 interface Decider {
   who: string
@@ -152,12 +164,14 @@ function approve(proposal: Response, by: Decider, alert: Alert | undefined, cont
 function reasonAgainst(proposal: Response, alert: Alert | undefined, config: ResponsesConfig, now: number): string | undefined {
   if (alert === undefined) return 'its alert is not known any more'
   if (alert.backfill) return 'its alert comes from old data'
+  const policy = policyNow(alert, config)
+  if (policy === 'off' || policy === 'dry-run') return `responses.policy is ${policy} by now`
   if (now - alert.last_event_time > config.max_finding_age) return `its newest event is from ${isoTime(alert.last_event_time)}, older than responses.max_finding_age`
   return isProtected(config, proposal.target) ? 'the target is protected by responses.protected' : undefined
 }
 
 const commandFor = (approved: Response, expires_at: number, consoleUrl: string | null): Command => ({
-  command_id: nameUuid(approved.response_id, 'command'),
+  command_id: commandId(approved.response_id),
   alert_id: approved.alert_id,
   action: approved.action,
   target: approved.target,
@@ -186,6 +200,8 @@ function abortAll(context: DecisionContext, mark: string | null): Response[] {
 }
 
 const defaultAction = (target: Target): string => (target.kind === 'api-key' ? 'disable-key' : `disable-${target.kind}`)
+/** A response leads to one command, however often it is issued. */
+export const commandId = (response_id: string): string => nameUuid(response_id, 'command')
 const responseId = (alert: Alert, action: string): string => nameUuid(alert.alert_id, action)
 const lastSteps = (context: DecisionContext): Response[] => [...context.ledger.steps.values()].map(standing).filter((last) => last !== undefined)
 

@@ -3,8 +3,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, it } from 'vitest'
+import type { Bus } from '../bus/bus.ts'
 import { type EmbeddedBus, openEmbeddedBus } from '../bus/embedded.ts'
 import { systemClock } from '../runtime/clock.ts'
+import { TransientError } from '../runtime/errors.ts'
 import { nameUuid } from '../runtime/ids.ts'
 import { silentLogger } from '../runtime/log.ts'
 import type { Command } from '../schemas/commands.ts'
@@ -13,6 +15,7 @@ import { commandFor } from '../test/contract/responder.ts'
 import { decideResponse, listResponses, showResponse, verifyResponses } from './actions.ts'
 import { append, readLedger } from './chain.ts'
 import { responsesConfig } from './config.ts'
+import { commandId } from './proposals.ts'
 import type { Responder, ResponderReceipt, Rung } from './responder.ts'
 import { runResponders } from './responses.ts'
 
@@ -59,12 +62,11 @@ function scripted(script: { receipt?: ResponderReceipt | 'throws' | 'hangs'; sta
   }
 }
 
-function start(responders: Record<string, Responder>, config: unknown = {}) {
-  const stop = new AbortController()
+function start(responders: Record<string, Responder>, config: unknown = {}, on: Partial<Bus> = {}, stop = new AbortController()) {
   const running = runResponders(
     {
-      bus,
-      config: responsesConfig.parse({ people: ['ana'], deadline: '200ms', ...(config as object) }),
+      bus: { ...bus, ...on },
+      config: responsesConfig.parse({ people: ['ana'], deadline: '30s', ...(config as object) }),
       responders: new Map(Object.entries(responders)),
       clock: systemClock,
       log: silentLogger,
@@ -80,8 +82,9 @@ function start(responders: Record<string, Responder>, config: unknown = {}) {
 
 /** Writes the decisions that a dispatcher would have written, and the command. */
 async function issue(change: Partial<Command> = {}, ...more: Partial<Response>[]): Promise<Command> {
-  const now = systemClock.now()
-  const command = commandFor(target, { issued_at: now, expires_at: now + 60_000, ...change })
+  const now = change.issued_at ?? systemClock.now()
+  const { alert_id, action } = commandFor(target, change)
+  const command = commandFor(target, { command_id: commandId(nameUuid(alert_id, action)), issued_at: now, expires_at: now + 60_000, ...change })
   const ledger = await readLedger(bus, never)
   const base = {
     response_id: nameUuid(command.alert_id, command.action),
@@ -148,7 +151,7 @@ it('the same command again does nothing', async () => {
 
 it.each(['throws', 'hangs'] as const)('a call that %s is unknown and not repeated', async (receipt) => {
   const responder = scripted({ receipt })
-  start({ scripted: responder })
+  start({ scripted: responder }, { deadline: '2s' })
   const command = await issue()
   await bus.publish('commands.v1', [command])
   expect((await settled()).step).toBe('unknown')
@@ -174,7 +177,7 @@ it('expired, protected and unknown actions are refused, with the reason', async 
   start({ scripted: responder }, { protected: [{ id: 'fp_1' }] })
   await issue({ expires_at: systemClock.now() - 1 })
   expect(await settled()).toMatchObject({ step: 'refused', detail: 'the command had expired before a responder got it' })
-  await issue({ command_id: nameUuid('2'), alert_id: nameUuid('alert 2') })
+  await issue({ alert_id: nameUuid('alert 2') })
   await settled()
   expect((await listResponses(bus)).map(({ detail }) => detail)).toContain('the target is protected by responses.protected')
   expect(responder.calls).toEqual([])
@@ -201,4 +204,95 @@ it('the least destructive rung is taken', async () => {
   await issue()
   await settled()
   expect([hard.calls.length, soft.calls.includes('execute')]).toEqual([0, true])
+})
+
+/** A bus whose publish runs `before` first, for a step of responses.v1. */
+const publishing = (before: (step: Response) => Promise<void>): Partial<Bus> => ({
+  publish: async (topic, values) => {
+    if (topic === 'responses.v1') for (const value of values) await before(value as Response)
+    return bus.publish(topic, values)
+  },
+})
+
+it('an approval does not carry out a second command, nor an old one under a new date', async () => {
+  const responder = scripted()
+  start({ scripted: responder })
+  const command = await issue()
+  await settled()
+  const later = { ...command, command_id: nameUuid('another'), expires_at: systemClock.now() + 600_000 }
+  await bus.publish('commands.v1', [later])
+  await settled()
+  expect(responder.calls.filter((call) => call === 'execute')).toHaveLength(1)
+
+  const old = systemClock.now() - 16 * 60_000
+  await issue({ alert_id: nameUuid('alert 2'), issued_at: old, expires_at: systemClock.now() + 600_000 })
+  await settled()
+  expect((await listResponses(bus)).map(({ detail }) => detail)).toContain('the command had expired before a responder got it')
+  expect(responder.calls.filter((call) => call === 'execute')).toHaveLength(1)
+})
+
+it('a ledger that a stop cut short is not acted on', async () => {
+  const responder = scripted()
+  await issue({}, { step: 'executed', responder: 'scripted' })
+  const stop = new AbortController()
+  const cut: Partial<Bus> = {
+    replay: (topic, visit, signal) =>
+      bus.replay(
+        topic,
+        (batch) => {
+          stop.abort()
+          return visit({ ...batch, records: batch.records.slice(0, 2) })
+        },
+        signal,
+      ),
+  }
+  start({ scripted: responder }, {}, cut, stop)
+  while (!stop.signal.aborted) await systemClock.sleep(10)
+  for (const end of stops.splice(0)) await end()
+  expect(responder.calls).toEqual([])
+  expect((await listResponses(bus))[0]?.step).toBe('executed')
+})
+
+it('when the bus takes the intent too late, nobody is called', async () => {
+  const responder = scripted()
+  start(
+    { scripted: responder },
+    { deadline: '200ms' },
+    publishing(async ({ step }) => void (step === 'intent' && (await systemClock.sleep(300)))),
+  )
+  await issue()
+  expect(await settled()).toMatchObject({ step: 'failed', detail: expect.stringContaining('no call was made') as string })
+  expect(responder.calls).toEqual([])
+})
+
+it('of two responders that both believe to have the command only the first on the bus calls', async () => {
+  const responder = scripted()
+  const successor = async ({ step, responder: name }: Response): Promise<void> => {
+    if (step !== 'intent' || name === 'successor') return
+    const ledger = await readLedger(bus, never)
+    const [steps = []] = ledger.steps.values()
+    const { seq: _seq, prev: _prev, hash: _hash, ...issued } = steps.at(-1) as Response
+    await bus.publish('responses.v1', [append(ledger, { ...issued, step: 'intent', responder: 'successor', expires_at: systemClock.now() + 60_000 })])
+  }
+  start({ scripted: responder }, {}, publishing(successor))
+  const { alert_id, action } = await issue()
+  const last = await settled()
+  expect(responder.calls).toEqual([])
+  expect(last).toMatchObject({ response_id: nameUuid(alert_id, action), step: 'intent' })
+})
+
+it('what became of a call is written down although the bus is away for a while', async () => {
+  const responder = scripted()
+  let failures = 0
+  start(
+    { scripted: responder },
+    {},
+    publishing(async ({ step }) => {
+      if (step === 'executed' && failures++ < 2) throw new TransientError('the bus is away')
+    }),
+  )
+  await issue()
+  const last = await settled()
+  expect(await stepsOf(last)).toEqual(['approved', 'issued', 'intent', 'executed', 'verified'])
+  expect(responder.calls).toEqual(['execute', 'read_back'])
 })

@@ -7,13 +7,14 @@ import type { Clock } from '../runtime/clock.ts'
 import { messageOf } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/log.ts'
 import { counter } from '../runtime/metrics.ts'
+import { retry } from '../runtime/retry.ts'
 import { plainText } from '../runtime/text.ts'
 import type { AlertAction } from '../schemas/alert-actions.ts'
 import type { Command } from '../schemas/commands.ts'
 import type { Response } from '../schemas/responses.ts'
 import { append, readLedger, type ResponseLedger } from './chain.ts'
 import type { ResponsesConfig } from './config.ts'
-import { POLICY, standing } from './proposals.ts'
+import { commandId, personOf, POLICY, standing } from './proposals.ts'
 import type { Responder, ResponderReceipt, Rung } from './responder.ts'
 import { isProtected } from './routing.ts'
 
@@ -28,6 +29,7 @@ export interface RespondersOptions {
 
 /** A receiver without a list of actions takes whatever was approved. */
 const ANY_ACTION = '*'
+const never = new AbortController().signal
 /** Steps after which nothing more happens to a command. */
 const ENDS: ReadonlySet<string> = new Set(['executed', 'verified', 'failed', 'refused', 'unknown', 'undone'])
 
@@ -53,6 +55,8 @@ export async function runResponders(options: RespondersOptions, signal: AbortSig
 async function carryOut(options: RespondersOptions, command: Command, signal: AbortSignal): Promise<void> {
   const { bus, clock, config, log } = options
   const ledger = await readLedger(bus, signal)
+  // Cut short by the abort it may lack the very step that says that this was done.
+  if (signal.aborted) return
   const decision = decisionBehind(ledger, command)
   // Whoever can write to commands.v1 is not thereby allowed to cut keys.
   if (decision === undefined) return log.error('a command without an approved response behind it is ignored', { command_id: command.command_id })
@@ -61,19 +65,33 @@ async function carryOut(options: RespondersOptions, command: Command, signal: Ab
   const last = done.at(-1)
   if (done.some((step) => ENDS.has(step.step))) return
   if (last !== undefined) return afterCrash(options, command, last, write, signal)
-  if (clock.now() >= command.expires_at) return write('refused', 'none', 'the command had expired before a responder got it')
-  if (isProtected(config, command.target)) return write('refused', 'none', 'the target is protected by responses.protected')
+  // The command's own word is not enough: an old approval must not be used again under a new date.
+  if (clock.now() >= Math.min(command.expires_at, approvedAt(ledger, decision) + config.max_finding_age))
+    return void (await write('refused', 'none', 'the command had expired before a responder got it'))
+  if (isProtected(config, command.target)) return void (await write('refused', 'none', 'the target is protected by responses.protected'))
   const found = await rungFor(options, command, signal)
-  if (found === undefined) return write('refused', 'none', `no responder of the config carries out "${command.action}" on ${command.target.kind}`)
-  await write('intent', found.name, found.rung.summary, clock.now() + config.deadline)
-  const receipt = await inTime(options, (inner) => found.responder.execute(found.rung, command, inner), unknownReceipt)
+  if (found === undefined) return void (await write('refused', 'none', `no responder of the config carries out "${command.action}" on ${command.target.kind}`))
+  if (!signal.aborted) await callOnce(options, command, found, ledger, write)
+}
+
+/** From here on the work is finished also on shutdown, so that nothing stays in doubt. */
+async function callOnce(options: RespondersOptions, command: Command, found: Found, ledger: ResponseLedger, write: Write): Promise<void> {
+  const { bus, clock, config, log } = options
+  const deadline = clock.now() + config.deadline
+  const intent = await write('intent', found.name, found.rung.summary, deadline)
+  // Who was frozen while the target went to another process writes its intent beside that one's: the first on the bus acts.
+  const [first] = ofCommand(await readLedger(bus, never), intent.response_id, command.command_id)
+  if (first?.hash !== intent.hash) return log.warn('another responder has the command', { command_id: command.command_id })
+  const left = deadline - clock.now()
+  if (left <= 0) return void (await write('failed', found.name, 'no call was made: the bus took longer for the intent than responses.deadline'))
+  const receipt = await inTime(options, left, (inner) => found.responder.execute(found.rung, command, inner), unknownReceipt)
   await write(STEP_OF[receipt.outcome], found.name, receipt.detail, null, receipt.undo_token)
   if (receipt.outcome === 'executed') await readBack(options, found, write)
 }
 
 const STEP_OF = { executed: 'executed', noop: 'executed', refused: 'failed', unknown: 'unknown' } as const
 
-type Write = (step: Response['step'], responder: string, detail: string, deadline?: number | null, undoToken?: string) => Promise<void>
+type Write = (step: Response['step'], responder: string, detail: string, deadline?: number | null, undoToken?: string) => Promise<Response>
 interface Found {
   name: string
   responder: Responder
@@ -89,14 +107,15 @@ async function afterCrash(options: RespondersOptions, command: Command, intent: 
   const responder = responders.get(name)
   const rung = responder === undefined ? undefined : (await responder.plan(command.target, signal)).find((one) => fits(one, command.action))
   const state = responder === undefined || rung === undefined ? 'unknown' : await responder.read_back(rung, signal).catch(() => 'unknown' as const)
-  if (state === 'contained') return write('verified', name, 'the process died after its intent; the target is contained')
-  if (state === 'active') return write('failed', name, 'the process died after its intent; the target is still active')
+  if (state === 'contained') return void (await write('verified', name, 'the process died after its intent; the target is contained'))
+  if (state === 'active') return void (await write('failed', name, 'the process died after its intent; the target is still active'))
   await write('unknown', name, 'the process died after its intent and the target cannot be read: look there before you try again')
 }
 
 async function readBack(options: RespondersOptions, { name, responder, rung }: Found, write: Write): Promise<void> {
   const state = await inTime<'contained' | 'active' | 'unknown'>(
     options,
+    options.config.deadline,
     (inner) => responder.read_back(rung, inner),
     () => 'unknown',
   )
@@ -107,19 +126,21 @@ async function readBack(options: RespondersOptions, { name, responder, rung }: F
 async function undo(options: RespondersOptions, act: AlertAction, signal: AbortSignal): Promise<void> {
   const { bus, clock, config, responders } = options
   const ledger = await readLedger(bus, signal)
+  if (signal.aborted) return
   const steps = ledger.steps.get(act.response_id ?? '') ?? []
+  const who = personOf(act)
   const mark = `undo ${act.action_id}`
   const marked = steps.filter((step) => step.detail?.startsWith(mark) === true)
   const current = standing(steps)
   if (current === undefined || (marked.length > 0 && marked.at(-1)?.step !== 'intent')) return
   const note = async (step: Response['step'], responder: string | null, detail: string): Promise<void> => {
     const { seq: _seq, prev: _prev, hash: _hash, undo_token: _token, ...base } = current
-    const response = append(ledger, { ...base, step, at: clock.now(), who: act.who, why: act.why, responder, detail: plainText(`${mark}: ${detail}`, 2000) })
+    const response = append(ledger, { ...base, step, at: clock.now(), who, why: act.why, responder, detail: plainText(`${mark}: ${detail}`, 2000) })
     await bus.publish('responses.v1', [response])
   }
   const name = current.responder ?? ''
   if (marked.length > 0) return note('unknown', name, 'the process died while it was undone: look at the target')
-  if (!config.people.includes(act.who)) return note('refused', null, `${act.who} is not in responses.people`)
+  if (!config.people.includes(who)) return note('refused', null, `${who} is not in responses.people`)
   const responder = responders.get(name)
   const receipt = steps.findLast((step) => step.step === 'executed')
   if (receipt === undefined || current.step === 'undone') return note('refused', null, `nothing to take back: the response is ${current.step}`)
@@ -127,7 +148,7 @@ async function undo(options: RespondersOptions, act: AlertAction, signal: AbortS
   if (responder === undefined || rung === undefined) return note('refused', null, `the responder "${name}" is not in the config any more`)
   await note('intent', name, `asks ${name} to take it back`)
   const given: ResponderReceipt = { outcome: 'executed', detail: receipt.detail ?? '', ...(receipt.undo_token === undefined ? {} : { undo_token: receipt.undo_token }) }
-  const result = await inTime(options, (inner) => responder.undo(rung, given, inner), unknownReceipt)
+  const result = await inTime(options, config.deadline, (inner) => responder.undo(rung, given, inner), unknownReceipt)
   if (result.outcome === 'executed' || result.outcome === 'noop') return note('undone', name, result.detail)
   await note(result.outcome === 'refused' ? 'failed' : 'unknown', name, result.detail)
 }
@@ -136,12 +157,15 @@ async function undo(options: RespondersOptions, act: AlertAction, signal: AbortS
 function decisionBehind(ledger: ResponseLedger, command: Command): Response | undefined {
   for (const id of ledger.byAlert.get(command.alert_id) ?? []) {
     const decided = ledger.steps.get(id)?.findLast((step) => step.step === 'approved' || step.step === 'issued')
-    if (decided === undefined || decided.dry_run || decided.action !== command.action) continue
+    // Its own id, or an approval that was used once would carry out any number of commands.
+    if (decided === undefined || decided.dry_run || decided.action !== command.action || command.command_id !== commandId(id)) continue
     const { kind, provider, id: target } = decided.target
     if (kind === command.target.kind && provider === command.target.provider && target === command.target.id) return decided
   }
   return undefined
 }
+
+const approvedAt = (ledger: ResponseLedger, decided: Response): number => ledger.steps.get(decided.response_id)?.findLast((step) => step.step === 'approved')?.at ?? decided.at
 
 const ofCommand = (ledger: ResponseLedger, responseId: string, commandId: string): Response[] =>
   (ledger.steps.get(responseId) ?? []).filter((step) => step.responder !== null && step.command_id === commandId)
@@ -152,9 +176,12 @@ function writer(options: RespondersOptions, ledger: ResponseLedger, base: Respon
     const { seq: _seq, prev: _prev, hash: _hash, undo_token: _token, ...rest } = base
     const record = { ...rest, step, at: clock.now(), who: responder === 'none' ? POLICY : responder, responder, detail: plainText(detail, 2000), expires_at: deadline }
     const response = append(ledger, undoToken === undefined ? record : { ...record, undo_token: undoToken })
-    await bus.publish('responses.v1', [response])
+    // What became of a call is known here only: it is kept until the bus has it, also when the partition has gone elsewhere.
+    if (ENDS.has(step)) await retry(() => bus.publish('responses.v1', [response]), { clock, signal: never, what: 'the bus', log })
+    else await bus.publish('responses.v1', [response])
     executed.inc({ responder, step })
     log.info('a command took a step', { command_id: base.command_id, step, responder, detail })
+    return response
   }
 }
 
@@ -170,12 +197,12 @@ async function rungFor({ responders }: RespondersOptions, command: Command, sign
 const fits = (rung: Rung, action: string): boolean => rung.action === action || rung.action === ANY_ACTION
 
 /** After the deadline the owner of an intent makes no call any more, whatever the responder does. */
-async function inTime<T>({ clock, config }: RespondersOptions, work: (signal: AbortSignal) => Promise<T>, unknown: (detail: string) => T): Promise<T> {
+async function inTime<T>({ clock }: RespondersOptions, limit: number, work: (signal: AbortSignal) => Promise<T>, unknown: (detail: string) => T): Promise<T> {
   const deadline = new AbortController()
   const finished = new AbortController()
-  const late = clock.sleep(config.deadline, finished.signal).then(() => {
+  const late = clock.sleep(limit, finished.signal).then(() => {
     deadline.abort()
-    return unknown(`no answer within ${config.deadline} ms`)
+    return unknown(`no answer within ${limit} ms`)
   })
   try {
     return await Promise.race([work(deadline.signal), late])
