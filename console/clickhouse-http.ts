@@ -44,8 +44,7 @@ async function answerQuery(store: Pick<Store, 'database' | 'read'>, request: Htt
     checkDatabase(store.database, request)
     const sql = await statementOf(request)
     const format = request.query.get('default_format') ?? headerOf(request, 'x-clickhouse-format')
-    const parameters = parametersOf(request.query)
-    const result = await store.read(sql, { format: format ?? 'TabSeparated', parameters, signal: request.signal })
+    const result = await store.read(sql, { format: format ?? 'TabSeparated', fields: fieldsOf(request.query), signal: request.signal })
     const body = await started(result.body)
     const headers = { ...base, 'content-type': result.content_type, 'x-clickhouse-format': result.format }
     if (!wantsGzip(request)) return { headers, body }
@@ -56,16 +55,8 @@ async function answerQuery(store: Pick<Store, 'database' | 'read'>, request: Htt
   }
 }
 
-/**
- * Values come as fields of TabSeparated; Store.read takes them plain and escapes them again. Elements of an array are escaped
- * once more, which cannot be told from here: arrays of texts with quotes or backslashes are refused by the engine.
- */
-function parametersOf(query: URLSearchParams): Record<string, string> {
-  const given = [...query].filter(([name]) => name.startsWith('param_'))
-  return Object.fromEntries(given.map(([name, value]) => [name.slice('param_'.length), value.replaceAll(/\\(.)/gs, (_, char: string) => ESCAPED[char] ?? char)]))
-}
-
-const ESCAPED: Record<string, string> = { t: '\t', n: '\n', r: '\r', b: '\b', f: '\f', '0': '\0' }
+const fieldsOf = (query: URLSearchParams): Record<string, string> =>
+  Object.fromEntries([...query].flatMap(([name, value]) => (name.startsWith('param_') ? [[name.slice('param_'.length), value]] : [])))
 
 /** URL parameter and body together are the statement, as in ClickHouse. */
 async function statementOf(request: HttpRequest): Promise<string> {
@@ -79,10 +70,15 @@ async function statementOf(request: HttpRequest): Promise<string> {
 async function gunzip(raw: Buffer): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of through([raw], createGunzip()) as AsyncIterable<Buffer>) {
-    size += chunk.length
-    if (size > MAX_SQL_BYTES) throw new Refusal(413, `the unpacked body is longer than ${MAX_SQL_BYTES} bytes`)
-    chunks.push(chunk)
+  try {
+    for await (const chunk of through([raw], createGunzip()) as AsyncIterable<Buffer>) {
+      size += chunk.length
+      if (size > MAX_SQL_BYTES) throw new Refusal(413, `the unpacked body is longer than ${MAX_SQL_BYTES} bytes`)
+      chunks.push(chunk)
+    }
+  } catch (error) {
+    if (error instanceof Refusal) throw error
+    throw new PermanentError(`Code: 354. DB::Exception: the body is no whole gzip: ${messageOf(error)}`, { cause: error })
   }
   return Buffer.concat(chunks)
 }
@@ -118,9 +114,33 @@ const headerOf = (request: HttpRequest, name: string): string | null => {
 }
 
 // Which of ClickHouse's codes are the asker's doing. Everything else is 500, as there.
-const STATUS: Record<number, number> = { 36: 400, 43: 400, 46: 404, 47: 404, 60: 404, 62: 400, 81: 404, 158: 400, 159: 408, 164: 403, 241: 500, 396: 400, 456: 400, 497: 403 }
+const STATUS: Record<number, number> = {
+  36: 400,
+  43: 400,
+  46: 404,
+  47: 404,
+  60: 404,
+  62: 400,
+  81: 404,
+  158: 400,
+  159: 408,
+  164: 403,
+  241: 500,
+  354: 400,
+  396: 400,
+  456: 400,
+  497: 403,
+}
 
-const NAMES: Record<number, string> = { 36: 'BAD_ARGUMENTS', 62: 'SYNTAX_ERROR', 81: 'UNKNOWN_DATABASE', 164: 'READONLY', 210: 'NETWORK_ERROR' }
+const NAMES: Record<number, string> = {
+  36: 'BAD_ARGUMENTS',
+  62: 'SYNTAX_ERROR',
+  81: 'UNKNOWN_DATABASE',
+  164: 'READONLY',
+  210: 'NETWORK_ERROR',
+  354: 'ZLIB_INFLATE_FAILED',
+  456: 'UNKNOWN_QUERY_PARAMETER',
+}
 
 function exception(error: unknown, base: Readonly<Record<string, string>>): HttpAnswer {
   const own = error instanceof PermanentError || error instanceof TransientError

@@ -51,11 +51,11 @@ describe('the official client on /query', () => {
     const client = open('/query')
     const evil = `it's "quoted" \\ {x:String}; DROP TABLE usage_events -- \n\t`
     const result = await client.query({
-      query: 'SELECT {text:String} AS text, {n:UInt64} AS n, {list:Array(String)} AS list',
-      query_params: { text: evil, n: '18446744073709551615', list: ['a', 'b c'] },
+      query: 'SELECT {text:String} AS text, {n:UInt64} AS n, {list:Array(Nullable(String))} AS list, {deep:Map(String, Array(String))} AS deep, {none:Nullable(String)} AS none',
+      query_params: { text: evil, n: '18446744073709551615', list: ['a', 'b c', evil, null], deep: { "it's": ["o'clock"] }, none: null },
       format: 'JSONEachRow',
     })
-    expect(await result.json()).toEqual([{ text: evil, n: '18446744073709551615', list: ['a', 'b c'] }])
+    expect(await result.json()).toEqual([{ text: evil, n: '18446744073709551615', list: ['a', 'b c', evil, null], deep: { "it's": ["o'clock"] }, none: null }])
     await client.close()
   })
 
@@ -72,6 +72,7 @@ describe('the official client on /query', () => {
       ['SELECT * FROM nothing_like_it', '60'],
       ['SELECT unknown_column FROM usage', '47'],
       ['SELECT (1', '62'],
+      ['SELECT {forgotten:String}', '456'],
     ] as const) {
       const error: unknown = await client.query({ query }).catch((thrown: unknown) => thrown)
       expect(error).toBeInstanceOf(ClickHouseError)
@@ -112,6 +113,8 @@ describe('/query by hand', () => {
     expect(broken.headers.get('x-clickhouse-exception-code')).not.toBeNull()
     expect(await broken.text()).toMatch(/^Code: \d+\. DB::Exception: /)
     expect((await sql('/query?database=other&query=SELECT%201')).status).toBe(404)
+    const no_gzip = await sql('/query', { method: 'POST', body: 'SELECT 1', headers: { 'content-encoding': 'gzip' } })
+    expect([no_gzip.status, no_gzip.headers.get('x-clickhouse-exception-code')]).toEqual([400, '354'])
   })
 
   it('knows the token of this run and refuses another', async () => {

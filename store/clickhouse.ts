@@ -11,7 +11,7 @@ import { codeOfError, EngineError, storeError } from './errors.ts'
 import { contentTypeOf, personsQueryCheck } from './read.ts'
 import { quoteIdentifier, settingsList, withSettings } from './sql.ts'
 import { createStateStore } from './state.ts'
-import type { QueryOptions, ReadResult, Store } from './store.ts'
+import type { ParameterFields, QueryOptions, ReadResult, Store } from './store.ts'
 
 export interface StoreDeps {
   clock: Clock
@@ -28,7 +28,7 @@ export interface StoreBackend {
   /** `body` holds JSONCompactEachRow lines; resolves when they are durable. */
   insert(table: string, columns: readonly string[], body: Buffer, settings: InsertSettings, signal?: AbortSignal): Promise<void>
   /** Runs a checked, read-only statement under the limits of people. */
-  read(sql: string, format: string, parameters: Readonly<Record<string, string>>, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>
+  read(sql: string, format: string, fields: ParameterFields, signal?: AbortSignal): Promise<AsyncIterable<Uint8Array>>
   close(): Promise<void>
 }
 export type InsertSettings = Readonly<Record<string, string | number>>
@@ -53,11 +53,15 @@ export const insertSettings: InsertSettings = {
 /** Numbers that JSON cannot hold leave as strings. */
 export const quotingSettings = { output_format_json_quote_64bit_integers: 1, output_format_json_quote_decimals: 1 } as const
 
+/** The client escapes what it is given as parameters; settings travel as they are, and a parameter is one called param_<name>. */
+const asSettings = (fields: ParameterFields): Record<string, string> => Object.fromEntries(Object.entries(fields).map(([name, value]) => [`param_${name}`, value]))
+
 /** The Store of a backend. */
 export function createStore(backend: StoreBackend, deps: StoreDeps): Store {
   const { database, operations } = backend
   const calls = (options: QueryOptions) => ({
     ...(options.parameters === undefined ? {} : { query_params: { ...options.parameters } }),
+    ...(options.fields === undefined ? {} : { clickhouse_settings: asSettings(options.fields) }),
     ...(options.signal === undefined ? {} : { abort_signal: options.signal }),
   })
   const checkQuery = personsQueryCheck(() => store)
@@ -89,7 +93,7 @@ export function createStore(backend: StoreBackend, deps: StoreDeps): Store {
     async read(sql, options = {}): Promise<ReadResult> {
       const checked = await checkQuery(sql, options)
       try {
-        const body = await backend.read(checked.sql, checked.format, options.parameters ?? {}, options.signal)
+        const body = await backend.read(checked.sql, checked.format, options.fields ?? {}, options.signal)
         return { format: checked.format, content_type: contentTypeOf(checked.format), body }
       } catch (error) {
         throw storeError(error, 'read')
@@ -147,8 +151,8 @@ function httpBackend(config: ClickHouseStoreConfig): StoreBackend {
       const answer = await operations.exec(options)
       checkAnswer(await textOf(answer.stream), answer.http_status_code ?? 200)
     },
-    async read(sql, format, parameters, signal) {
-      const result = await reader.exec({ query: `${sql}\nFORMAT ${format}`, query_params: { ...parameters }, ...(signal ? { abort_signal: signal } : {}) })
+    async read(sql, format, fields, signal) {
+      const result = await reader.exec({ query: `${sql}\nFORMAT ${format}`, clickhouse_settings: asSettings(fields), ...(signal ? { abort_signal: signal } : {}) })
       return result.stream
     },
     async close() {

@@ -9,6 +9,7 @@ import { bindParameters } from './sql.ts'
 interface Params {
   query: string
   query_params?: Record<string, unknown> | undefined
+  clickhouse_settings?: Record<string, unknown> | undefined
   abort_signal?: AbortSignal | undefined
   query_id?: string | undefined
 }
@@ -16,8 +17,8 @@ interface Params {
 const result = (query_id: string | undefined) => ({ query_id: query_id ?? freshUuid(), response_headers: {}, http_status_code: 200 })
 
 /**
- * Settings given to the client are not supported on purpose: they would stay on the session for ever. They belong into a
- * SETTINGS clause. Parameters become `SET param_…` in front of the statement, because bound queries wait for each other in
+ * Settings given to the client are not supported on purpose, but for param_<name>: they would stay on the session for ever. They
+ * belong into a SETTINGS clause. Parameters become `SET param_…` in front of the statement, because bound queries wait for each other in
  * the whole process. Rows are inserted by StoreBackend.insert, not through the client.
  */
 export class ClientConnection {
@@ -60,7 +61,7 @@ export class ClientConnection {
   }
 
   async #run(params: Params): Promise<Buffer> {
-    const sql = bindParameters(params.query, (params.query_params ?? {}) as Parameters<typeof bindParameters>[1])
+    const sql = bindParameters(params.query, (params.query_params ?? {}) as Parameters<typeof bindParameters>[1], fieldsOf(params.clickhouse_settings))
     try {
       const answer = await this.#pool.run((session, mark) => session.queryAsync(mark + sql), params.abort_signal)
       const bytes = answer.bytes()
@@ -72,3 +73,6 @@ export class ClientConnection {
     }
   }
 }
+
+const fieldsOf = (settings: Record<string, unknown> = {}): Record<string, string> =>
+  Object.fromEntries(Object.entries(settings).flatMap(([name, value]) => (name.startsWith('param_') ? [[name.slice('param_'.length), String(value)]] : [])))

@@ -75,8 +75,8 @@ function embeddedBackend(database: string, { anchor, writer, operations, readers
       // The engine keeps the memory of past inserts; giving it back takes about 10 ms. Not worth an error if it cannot.
       await anchor.queryAsync('SYSTEM JEMALLOC PURGE').catch(() => undefined)
     },
-    async read(sql, format, parameters, signal) {
-      const text = bindParameters(sql, parameters)
+    async read(sql, format, fields, signal) {
+      const text = bindParameters(sql, {}, fields)
       const result = await readers.run((session, mark) => session.queryAsync(mark + text, { format }), signal)
       return chunks(result.bytes())
     },

@@ -4,7 +4,7 @@
  */
 import { PermanentError } from '../runtime/errors.ts'
 import { codeOf } from './sql.ts'
-import type { Store } from './store.ts'
+import type { ParameterFields, Store } from './store.ts'
 
 const DEFAULT_FORMAT = 'JSONEachRow'
 // USE and SET would change the connection for the next person; everything that writes is refused by readonly=1 as well.
@@ -32,7 +32,7 @@ const OUTSIDE = /^(file|catboostevaluate|getclienthttpheader|filesystem\w*|ai[a-
 
 export interface PersonsQuery {
   format?: string
-  parameters?: Readonly<Record<string, string>>
+  fields?: ParameterFields
 }
 
 interface Outside {
@@ -59,9 +59,9 @@ export function personsQueryCheck(store: () => Pick<Store, 'query'>): (sql: stri
     const select = selectInside(checked.sql)
     if (select === undefined) return checked
     const outside = await refused()
-    checkNames(select, outside, options.parameters ?? {})
+    checkNames(select, outside, options.fields ?? {})
     // EXPLAIN AST only parses: nothing of the statement runs.
-    const tree = await store().query<{ explain: string }>(`SELECT explain FROM (EXPLAIN AST ${select})`, { parameters: options.parameters ?? {} })
+    const tree = await store().query<{ explain: string }>(`SELECT explain FROM (EXPLAIN AST ${select})`, { fields: options.fields ?? {} })
     for (const { explain } of tree) {
       const name = /^\s*Function (.+?)(?: \(alias .*)?(?: \(children \d+\))?$/.exec(explain)?.[1]?.toLowerCase()
       if (name !== undefined && (outside.table.has(name) || outside.scalar.has(name))) throw reachesOutside(name)
@@ -83,7 +83,7 @@ const NAME = /'(?:[^'\\]|\\[\s\S]|'')*'|`((?:[^`\\]|\\[\s\S]|``)*)`|"((?:[^"\\]|
 const IDENTIFIER_PARAMETER = /\{\s*(\w+)\s*:\s*Identifier\s*\}/gi
 
 /** The tree below leaves parts out (what APPLY does, frames of windows), and takes a function that is handed over for a column: hence by name. */
-function checkNames(statement: string, outside: Outside, parameters: Readonly<Record<string, string>>): void {
+function checkNames(statement: string, outside: Outside, fields: ParameterFields): void {
   for (const match of statement.matchAll(NAME)) {
     const name = (match[1] ?? match[2] ?? match[3])?.toLowerCase()
     if (name === undefined) continue
@@ -91,8 +91,11 @@ function checkNames(statement: string, outside: Outside, parameters: Readonly<Re
     if (outside.scalar.has(name) || (called && outside.table.has(name))) throw reachesOutside(name)
   }
   for (const [, name = ''] of statement.matchAll(IDENTIFIER_PARAMETER)) {
-    const value = (parameters[name] ?? '').replaceAll(/[`"\s]/g, '').toLowerCase()
-    if (outside.scalar.has(value)) throw reachesOutside(value)
+    const value = fields[name] ?? ''
+    // An escape could spell any name.
+    if (value.includes('\\')) throw new PermanentError(`the parameter ${name} names a column or a table: no backslashes there`)
+    const plain = value.replaceAll(/[`"\s]/g, '').toLowerCase()
+    if (outside.scalar.has(plain)) throw reachesOutside(plain)
   }
 }
 

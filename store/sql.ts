@@ -88,12 +88,15 @@ export function placeholders(sql: string): Set<string> {
 
 type Parameter = string | number | boolean | null | readonly (string | number)[]
 
-/** `SET param_a='…', …; ` in front of a statement. Refuses a placeholder without a value: an older value may still be set on the connection. */
-export function bindParameters(sql: string, parameters: Readonly<Record<string, Parameter>>): string {
+/**
+ * `SET param_a='…', …; ` in front of a statement; `fields` are escaped already. Refuses a placeholder without a value: an older
+ * value may still be set on the connection.
+ */
+export function bindParameters(sql: string, parameters: Readonly<Record<string, Parameter>>, fields: Readonly<Record<string, string>> = {}): string {
   const wanted = placeholders(sql)
-  const missing = [...wanted].filter((name) => !(name in parameters))
-  if (missing.length > 0) throw new PermanentError(`the query names parameters without a value: ${missing.join(', ')}`)
-  const sets = [...wanted].map((name) => `param_${name}=${quoteString(parameterText(parameters[name] ?? null))}`)
+  const missing = [...wanted].filter((name) => !Object.hasOwn(parameters, name) && !Object.hasOwn(fields, name))
+  if (missing.length > 0) throw new PermanentError(`Code: 456. DB::Exception: the query names parameters without a value: ${missing.join(', ')}`)
+  const sets = [...wanted].map((name) => `param_${name}=${quoteString(fields[name] ?? parameterText(parameters[name] ?? null))}`)
   return sets.length === 0 ? sql : `SET ${sets.join(', ')}; ${sql}`
 }
 

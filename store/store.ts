@@ -10,8 +10,13 @@
 /** Values for {name:Type} placeholders; dates as strings or epoch numbers, never Date (the embedded adapter drops milliseconds). */
 export type QueryParameters = Readonly<Record<string, string | number | boolean | null | readonly (string | number)[]>>
 
+/** Values for {name:Type} placeholders as fields of TabSeparated: \N is NULL, an array is ['it\'s']. */
+export type ParameterFields = Readonly<Record<string, string>>
+
 export interface QueryOptions {
   parameters?: QueryParameters
+  /** Values as ClickHouse's HTTP interface takes them, escaped already; not together with `parameters`. */
+  fields?: ParameterFields
   /** Written into a SETTINGS clause of this statement, so that it never sticks to a connection. */
   settings?: Readonly<Record<string, string | number>>
   signal?: AbortSignal
@@ -35,7 +40,7 @@ export interface Store {
    */
   insert(table: string, columns: readonly string[], rows: readonly string[], options?: { signal?: AbortSignal }): Promise<void>
   /** SQL from a person, on a read-only connection of its own. PermanentError with ClickHouse's own message for bad SQL. */
-  read(sql: string, options?: { format?: string; parameters?: Readonly<Record<string, string>>; signal?: AbortSignal }): Promise<ReadResult>
+  read(sql: string, options?: { format?: string; fields?: ParameterFields; signal?: AbortSignal }): Promise<ReadResult>
   readonly state: StateStore
   ping(signal?: AbortSignal): Promise<void>
   close(): Promise<void>

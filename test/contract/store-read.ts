@@ -71,15 +71,15 @@ export function describeRead(name: string, store: () => Store): void {
 
     it('refuses such a function also as the value of a parameter, and takes its name in a text', async () => {
       const sql = "SELECT arrayMap({f:Identifier}, ['/etc/passwd']) AS a"
-      for (const f of ['file', '`file`']) await expect(readText(store(), sql, { parameters: { f } })).rejects.toThrow(/outside|Unknown/)
-      expect(await readText(store(), sql, { parameters: { f: 'length' } })).toBe('{"a":["11"]}\n')
+      for (const f of ['file', '`file`', '\\x66ile']) await expect(readText(store(), sql, { fields: { f } })).rejects.toThrow(/outside|backslashes/)
+      expect(await readText(store(), sql, { fields: { f: 'length' } })).toBe('{"a":["11"]}\n')
       expect(await readText(store(), "SELECT 'file' AS a, 'it''s \\'file\\'' AS profile, 1 AS `a file` FROM system.one")).toBe(
         '{"a":"file","profile":"it\'s \'file\'","a file":1}\n',
       )
     })
 
     it('takes comments, parameters, sub-queries, WITH, SHOW, DESCRIBE and EXPLAIN', async () => {
-      expect(await readText(store(), '-- hi\nSELECT /* x */ {a:String} AS a, 2 AS b;', { parameters: { a: "q'\t;" } })).toBe('{"a":"q\'\\t;","b":2}\n')
+      expect(await readText(store(), '-- hi\nSELECT /* x */ {a:String} AS a, 2 AS b;', { fields: { a: "q'\\t;" } })).toBe('{"a":"q\'\\t;","b":2}\n')
       expect(await readText(store(), "SELECT 'INTO OUTFILE ; SELECT 2' AS a")).toBe('{"a":"INTO OUTFILE ; SELECT 2"}\n')
       expect(await readText(store(), 'WITH 3 AS x SELECT x FROM (SELECT 1)')).toBe('{"x":3}\n')
       expect(await readText(store(), 'FROM system.one SELECT dummy')).toBe('{"dummy":0}\n')
