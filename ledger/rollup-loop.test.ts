@@ -71,6 +71,27 @@ describe('the loop', () => {
     await loop.stop()
   })
 
+  it('goes on when the clock of the store is set back by an hour', async () => {
+    await insertUsage(store, [event('1', 5)])
+    let behind_ms = 0
+    const query: Store['query'] = async <R>(sql: string, options?: Parameters<Store['query']>[1]) => {
+      const rows = await store.query<R>(sql, options)
+      return rows.map((row) => {
+        const { now } = row as { now?: string }
+        return now === undefined ? row : { ...row, now: String(Number(now) - behind_ms) }
+      })
+    }
+    const stop = new AbortController()
+    const running = runRollup({ store: { ...store, query }, clock: systemClock, log: silentLogger, options: { poll_ms: 10, settle_ms: 100, min_interval_ms: 20 } }, stop.signal)
+    await until(() => isRollupCurrent(store))
+    behind_ms = 3_600_000
+    await insertUsage(store, [event('2', 5)])
+    await until(() => isRollupCurrent(store))
+    expect(await totals(store)).toEqual(['2026-10-05 2 0.007'])
+    stop.abort()
+    await running
+  })
+
   it('may run twice at once beside a writer: the sums end up right', async () => {
     const options = { poll_ms: 5, settle_ms: 200, min_interval_ms: 1, share: 1 }
     const loops = [start(options), start(options)]

@@ -18,6 +18,8 @@ export interface Stage {
 const PORTION_EVENTS = 500_000
 // One insert may fill at most 100 partitions (max_partitions_per_insert_block).
 const PORTION_DAYS = 60
+// A statement may have 256 kB (max_query_size), and each day without a neighbour takes 110 bytes of it.
+const COUNTED_DAYS = 1_000
 
 /** Tables of this run only: two rollups must not write into one stage. What a killed run left behind goes after an hour. */
 export async function createStage(store: Store): Promise<Stage> {
@@ -61,12 +63,16 @@ export async function createStage(store: Store): Promise<Stage> {
 
 /** Copies included: what a pass has to read. */
 async function countEvents(store: Store, days: readonly DayState[]): Promise<Map<string, number>> {
-  const range = daysRangeSql(
-    'event_time',
-    days.map(({ day }) => day),
-  )
-  const rows = await store.query<{ d: string; n: string }>(`SELECT toString(toDate(event_time)) AS d, count() AS n FROM ${store.database}.usage_events WHERE ${range} GROUP BY d`)
-  return new Map(rows.map(({ d, n }) => [d, Number(n)]))
+  const counts = new Map<string, number>()
+  for (let from = 0; from < days.length; from += COUNTED_DAYS) {
+    const range = daysRangeSql(
+      'event_time',
+      days.slice(from, from + COUNTED_DAYS).map(({ day }) => day),
+    )
+    const rows = await store.query<{ d: string; n: string }>(`SELECT toString(toDate(event_time)) AS d, count() AS n FROM ${store.database}.usage_events WHERE ${range} GROUP BY d`)
+    for (const { d, n } of rows) counts.set(d, Number(n))
+  }
+  return counts
 }
 
 function inPortions(days: readonly DayState[], events: ReadonlyMap<string, number>): DayState[][] {

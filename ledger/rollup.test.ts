@@ -11,7 +11,9 @@ import type { Store } from '../store/store.ts'
 import { insertUsage, openLedgerStore, usage } from '../test/support/ledger-store.ts'
 import { loadAttribution } from './attribution.ts'
 import { loadPrices } from './prices.ts'
+import { readDays } from './dirty-days.ts'
 import { isRollupCurrent, markDirty, rebuildDirtyDays } from './rollup.ts'
+import { createStage } from './rollup-stage.ts'
 
 const book = loadPriceBook()
 const rater = createRater(book)
@@ -226,6 +228,18 @@ describe('a rebuilt day', () => {
     await rebuildDirtyDays(store)
     expect(await store.query(`SELECT toInt32(requests) AS n, toInt32(unmetered_requests) AS m, toString(cost_usd) AS c FROM spend_daily`)).toEqual([{ n: 1, m: 0, c: '0.0025' }])
   })
+})
+
+it('divides any number of days without neighbours into portions', async () => {
+  const days = Array.from({ length: 2400 }, (_, index) => new Date(Date.UTC(2015, 0, 1) + index * 2 * 86_400_000).toISOString().slice(0, 10))
+  await insertUsage(store, [usage('first', { event_time: Date.parse('2015-01-03T12:00:00Z') }), usage('last', { event_time: Date.parse('2027-01-05T12:00:00Z') })])
+  await markDirty(store, days)
+  const stage = await createStage(store)
+  const { days: marked } = await readDays(store)
+  const portions = await stage.portions(marked)
+  expect(portions.flat()).toEqual(marked)
+  expect(Math.max(...portions.map((portion) => portion.length))).toBeLessThan(100)
+  await stage.drop()
 })
 
 describe('owners', () => {

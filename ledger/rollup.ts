@@ -122,7 +122,9 @@ async function look(stage: Stage, settings: RollupOptions, { settled, pace }: Me
     }
     if (!day.built) dirty += 1
     const last = pace.get(day.day)
-    const rested = last === undefined || state.now - last.started >= Math.max(settings.min_interval_ms, last.duration / settings.share)
+    const since = last === undefined ? Infinity : state.now - last.started
+    // Below zero the clock of the store was set back: waiting for it to catch up could take hours.
+    const rested = since < 0 || since >= Math.max(settings.min_interval_ms, (last?.duration ?? 0) / settings.share)
     if (day.built ? quiet : rested) due.push(day)
   }
   waiting.set(dirty)

@@ -103,7 +103,8 @@ export async function runWriter(deps: WriterDeps, signal: AbortSignal): Promise<
       while (!stop.aborted && queue.rows < max_rows && queue.bytes < max_bytes) {
         const age = clock.now() - queue.since
         const quiet = clock.now() - queue.newest
-        if (age >= max_wait_ms || (queue.rows >= ENOUGH_ROWS && quiet >= QUIET_MS)) break
+        // Below zero the clock was set back while rows waited: they must not wait until it has caught up.
+        if (age < 0 || quiet < 0 || age >= max_wait_ms || (queue.rows >= ENOUGH_ROWS && quiet >= QUIET_MS)) break
         await clock.sleep(queue.rows >= ENOUGH_ROWS ? QUIET_MS : Math.min(QUIET_MS * 2, max_wait_ms - age), stop)
       }
       if (!stop.aborted) await flush()

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Bus } from '../../bus/bus.ts'
 import { openEmbeddedBus } from '../../bus/embedded.ts'
-import { systemClock } from '../../runtime/clock.ts'
+import { type Clock, systemClock } from '../../runtime/clock.ts'
 import { TransientError } from '../../runtime/errors.ts'
 import { createLogger, silentLogger } from '../../runtime/log.ts'
 import type { Store } from '../../store/store.ts'
@@ -29,9 +29,9 @@ export function describeWriter(name: string, store: () => Store): void {
     })
     afterAll(() => bus.close())
 
-    const start = (over: Store = store(), log = silentLogger) => {
+    const start = (over: Store = store(), log = silentLogger, clock: Clock = systemClock) => {
       const abort = new AbortController()
-      const ended = runWriter({ bus, store: over, clock: systemClock, log }, abort.signal)
+      const ended = runWriter({ bus, store: over, clock, log }, abort.signal)
       running.push({ abort, ended })
       return { abort, ended }
     }
@@ -67,6 +67,15 @@ export function describeWriter(name: string, store: () => Store): void {
       await bus.publish('usage.v1', many.slice(2000, 6000))
       await until(drained)
       expect((await countOf()) - before).toBe(8000)
+    })
+
+    it('goes on when the clock is set back by an hour while rows wait', async () => {
+      let calls = 0
+      start(store(), silentLogger, { ...systemClock, now: () => systemClock.now() - (calls++ === 0 ? 0 : 3_600_000) })
+      const before = await countOf()
+      await bus.publish('usage.v1', events(3))
+      await until(drained, 5000)
+      expect((await countOf()) - before).toBe(3)
     })
 
     it('takes out a row that the store refuses, stores the rest and parks the row with its reason', async () => {
