@@ -40,7 +40,9 @@ async function tryAddress({ config, clock }: Context, name: string, listen: stri
     await server.close()
     return { usable: true, detail: `${name} ${listen} is free (${when})` }
   } catch (error) {
-    if (await isTokenwatch(listen)) return { usable: true, detail: `${name} ${listen} is held by a running Tokenwatch (${when})` }
+    // Only of an address that is taken: one that is not safe stays so, whoever listens on the same port.
+    if (messageOf(error).includes('another process listens there') && (await isTokenwatch(listen)))
+      return { usable: true, detail: `${name} ${listen} is held by a running Tokenwatch (${when})` }
     return { usable: false, detail: messageOf(error).replaceAll('console.listen', name) }
   }
 }

@@ -2,10 +2,10 @@ import type { Command } from 'commander'
 import { createSinks } from '../alert/sinks/index.ts'
 import { createBus } from '../bus/index.ts'
 import { createFormats } from '../ingest/formats/index.ts'
-import { createSources } from '../ingest/sources/index.ts'
 import { openStore } from '../store/index.ts'
 import { attempt, type Check } from './check-part.ts'
 import { receiverChecks } from './check-receivers.ts'
+import { sourceChecks } from './check-sources.ts'
 import { type Context, loadContext } from './context.ts'
 import { command, type GlobalOptions, print } from './program.ts'
 import { readBooks } from './system.ts'
@@ -51,17 +51,18 @@ async function offline(context: Context): Promise<Check[]> {
 
 async function probe(context: Context): Promise<Check[]> {
   const { config, clock, log, file } = context
-  const signal = AbortSignal.timeout(PROBE_TIMEOUT_MS)
+  // Each has its own time: one that never answers must not make the others look broken.
+  const within = (): AbortSignal => AbortSignal.timeout(PROBE_TIMEOUT_MS)
   const bus = createBus(config.bus, context)
   const checks = [
     await attempt(`bus (${config.bus.kind})`, async () => {
-      await bus.ping(signal)
+      await bus.ping(within())
       return 'answers'
     }),
     await attempt(`store (${config.store.kind})`, async () => {
       const store = await openStore(config.store, context)
       try {
-        await store.ping(signal)
+        await store.ping(within())
         return 'answers'
       } finally {
         await store.close()
@@ -69,20 +70,12 @@ async function probe(context: Context): Promise<Check[]> {
     }),
   ]
   await bus.close()
-  for (const source of await createSources(config.sources, { clock, log, file })) {
-    checks.push(
-      await attempt(`source ${source.stream}`, async () => {
-        if (!source.probe) return 'has nothing to ask'
-        await source.probe(signal)
-        return 'answers'
-      }),
-    )
-  }
+  checks.push(...(await sourceChecks(config.sources, { clock, log, file }, PROBE_TIMEOUT_MS)))
   for (const [name, sink] of createSinks(config.alerts, { clock, log, console_url: config.console.public_url })) {
     checks.push(
       await attempt(`sink ${name}`, async () => {
         if (!sink.probe) return 'has nothing to ask'
-        await sink.probe(signal)
+        await sink.probe(within())
         return 'answers'
       }),
     )
