@@ -31,9 +31,9 @@ class JsonLines implements Receiver {
     return /^Bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1] ?? null
   }
 
-  async read(_request: HttpRequest, body: Buffer): Promise<Pushed> {
+  async read(request: HttpRequest, body: Buffer): Promise<Pushed> {
     const { id, max_unpacked_bytes } = this.#context
-    const text = await this.#text(body)
+    const text = await this.#text(request, body)
     const pushed: Pushed = { records: [], broken: [] }
     // The same body is the same push: what is sent again keeps its ids.
     const scope = sha256Hex(body)
@@ -56,9 +56,9 @@ class JsonLines implements Receiver {
   }
 
   /** gzip is told by its first two bytes: shippers do not all send the header. */
-  async #text(body: Buffer): Promise<string> {
+  async #text({ headers }: HttpRequest, body: Buffer): Promise<string> {
     const limit = this.#context.max_unpacked_bytes
-    if (!(body[0] === 0x1f && body[1] === 0x8b)) return body.toString('utf8')
+    if (!(body[0] === 0x1f && body[1] === 0x8b)) return plainText(body, headers['content-encoding'])
     try {
       return (await unzip(body, { maxOutputLength: limit })).toString('utf8')
     } catch (error) {
@@ -66,4 +66,16 @@ class JsonLines implements Receiver {
       throw new Refusal(400, 'the body is a damaged gzip')
     }
   }
+}
+
+/** What is not text would be no record of ours in every line: a 200 for it would make the sender forget what nobody has read. */
+function plainText(body: Buffer, encoding: string | undefined): string {
+  if (encoding !== undefined && !/^(?:identity|x-gzip|gzip)?$/i.test(encoding.trim())) throw new Refusal(400, `the body is ${encoding.slice(0, 40)}: send it plain or as gzip`)
+  try {
+    // Only the begin: one broken character in a line is the trouble of that line.
+    new TextDecoder('utf-8', { fatal: true }).decode(body.subarray(0, 4), { stream: true })
+  } catch {
+    throw new Refusal(400, 'the body is no UTF-8 text: send JSON lines or a JSON array (Fluent Bit: `format json_lines`; Vector: `encoding.codec: json`)')
+  }
+  return body.toString('utf8')
 }
