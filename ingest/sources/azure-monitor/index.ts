@@ -1,6 +1,7 @@
 /** Source `azure-monitor`: tables of Log Analytics workspaces, by query. */
 import { z } from 'zod'
 import { UsageError } from '../../../runtime/errors.ts'
+import { sha256Hex } from '../../../runtime/ids.ts'
 import type { Source, SourceContext, SourceSpec } from '../../source.ts'
 import { createLogsApi } from './adapter.ts'
 import type { LogsApi } from './api.ts'
@@ -54,7 +55,8 @@ export function azureSources(api: LogsApi, options: AzureMonitorConfig, { clock,
       const reader = new Reader({ api: shared, workspace: { id: workspace.id, name }, query, caps, span_back: options.timespan, span_ahead: SPAN_AHEAD_MS, log })
       const { start, overlap, settle, poll, recount: recount_every, recount_over, deep_recount: deep_recount_every, deep_recount_over, event_delay } = options
       const recounts = { recount_every, recount_over, deep_recount_every, deep_recount_over }
-      const source = azureStream({ stream, clock, service_clock, reader, caps, start, overlap, settle, poll, ...recounts, event_delay })
+      const selection = sha256Hex(JSON.stringify(query.steps)).slice(0, 16)
+      const source = azureStream({ stream, clock, service_clock, reader, selection, caps, start, overlap, settle, poll, ...recounts, event_delay })
       // What was stored is what `next` was: our own value, JSON there and back.
       return { ...source, read: (after, signal) => source.read(after as Parameters<typeof source.read>[0], signal) }
     })
