@@ -19,6 +19,8 @@ export interface Attempt {
   as_name: string | null
   country: string | null
   key: string
+  /** The key (or actor) itself was refused, not what it asked for. */
+  key_refused: boolean
   pico: bigint
   owner: { team_id: string | null; service: string | null; owner_ref: string; api_key_id: string | null; provider: string | null }
 }
@@ -45,11 +47,23 @@ export function attemptOf(event: BurstEvent): Attempt {
     const model = event.secret_id ?? event.secret_ids[0] ?? event.vault ?? 'unknown'
     const target = `${model}|${event.region ?? ''}|${event.provider_operation}|${code}`
     const owner = { team_id, service, owner_ref, api_key_id: null, provider: event.store }
-    return { at: event.event_time, kind: accessKinds[event.outcome], amount: 1, code, target, model, ...place, key: event.actor_id, pico: 0n, owner }
+    return { at: event.event_time, kind: accessKinds[event.outcome], amount: 1, code, target, model, ...place, key: event.actor_id, key_refused: false, pico: 0n, owner }
   }
   const model = event.request_model ?? event.model ?? 'unknown'
   const target = `${model}|${event.region ?? ''}|${event.operation ?? ''}|${code}`
   const owner = { team_id, service, owner_ref, api_key_id: event.api_key_id, provider: event.provider }
   const pico = event.cost_usd === null ? 0n : usdToPico(event.cost_usd)
-  return { at: event.event_time, kind: usageKinds[event.outcome], amount: event.requests, code, target, model, ...place, key: event.api_key_id ?? owner_ref, pico, owner }
+  return {
+    at: event.event_time,
+    kind: usageKinds[event.outcome],
+    amount: event.requests,
+    code,
+    target,
+    model,
+    ...place,
+    key: event.api_key_id ?? owner_ref,
+    key_refused: event.outcome === 'auth_failure',
+    pico,
+    owner,
+  }
 }

@@ -2,7 +2,8 @@
 import type { DetectedFinding, DetectorSpec, Step } from '../../detector.ts'
 import { attemptOf, isUsage } from './attempt.ts'
 import { type InvalidRequestBurstConfig, invalidRequestBurstConfig } from './config.ts'
-import { ATTACK, judge, tell } from './judge.ts'
+import { ATTACK, errorsOf, judge, lessonOf } from './judge.ts'
+import { tell } from './tell.ts'
 import { BUCKET_MS, BurstState } from './state.ts'
 
 /** Addresses come and go; what an address did two days ago does not matter. */
@@ -14,7 +15,7 @@ export const invalidRequestBurst: DetectorSpec<'usage.v1' | 'secret-access.v1', 
   summary: 'Bursts of refused requests of a key, an address or an actor: somebody trying doors, or one mistake repeated',
   config: invalidRequestBurstConfig,
   example: { min_errors: 10, min_targets: 4 },
-  version: '1',
+  version: '2',
   topics: ['usage.v1', 'secret-access.v1'],
   attack: ATTACK,
   keys(event) {
@@ -46,11 +47,11 @@ function onTick(state: BurstState, tick: number, key: string, config: InvalidReq
   const findings: DetectedFinding[] = []
   state.close(tick, (bucket) => {
     const before = state.pending.filter(({ start }) => start > bucket.start - 6 * BUCKET_MS).reduce((sum, { errors }) => sum + errors, 0)
-    const { invalid, limit, quota, server } = bucket.errors
-    const verdict = judge(state, key, bucket, tick, config, invalid + limit + quota + server === 0 ? null : before + invalid + limit + quota + server)
+    const errors = errorsOf(bucket)
+    const verdict = judge(state, key, bucket, tick, config, errors === 0 ? null : before + errors)
     const finding = verdict && tell(key, bucket, verdict, true)
     if (finding) findings.push(finding)
-    return verdict?.hostile ?? false
+    return lessonOf(state, key, bucket, tick, config, verdict)
   })
   // What is still open may have waited for its past to be closed.
   for (const [, bucket] of state.ready(tick)) {

@@ -1,22 +1,22 @@
-/** Search or mistake? The features of one bucket, the verdict, and the finding. */
-import { picoToUsd } from '../../../pricing/money.ts'
+/** Search or mistake? The features of one bucket and the verdict. */
+import { BlockList, isIP } from 'node:net'
 import type { Severity } from '../../../schemas/scalars.ts'
-import type { DetectedFinding } from '../../detector.ts'
-import { formatDuration } from '../../duration-text.ts'
-import { perMinute } from '../../money.ts'
-import { subjectOf } from '../../sentence.ts'
 import { gammaPoissonTail } from '../../statistics/tails.ts'
 import type { InvalidRequestBurstConfig } from './config.ts'
-import { type Base, BUCKET_MS, type Bucket, type BurstState, LAG, type PlaceUse } from './state.ts'
+import { type Base, BUCKET_MS, type Bucket, type BurstState, LAG, type Lesson, nameOf, type PlaceUse, SUSPECT_MS } from './state.ts'
 
 export const ATTACK = ['T1078.004', 'T1526', 'T1580', 'T1110.004', 'T1555.006', 'AML.T0012', 'AML.T0040'] as const
 
 /** A day of buckets with traffic: before that "first seen" means nothing. */
-const MIN_BUCKETS = 24
+export const MIN_BUCKETS = 24
 /** What we believe of an unknown key: half an error in one bucket (one in five for an actor that reads secrets). */
 const PRIOR_ERRORS = 0.5
+/** So many errors from one place are somebody trying, not a slip. */
+const TRIES = 3
+/** A search that is three times as wide as it must be needs no history and no second code. */
+const WIDE = 3
 
-type Reason =
+export type Reason =
   | 'recon-then-success'
   | 'target-enumeration'
   | 'errors-from-new-network'
@@ -37,90 +37,160 @@ export interface Verdict {
   /** Places that this entity had not used before. */
   fresh: [string, PlaceUse][]
   success_after: PlaceUse | undefined
+  /** Errors of the search that came from there in an earlier bucket. */
+  searched_before: number | undefined
 }
 
-/** `hour_errors`: errors of the hour that ends with this bucket, known at its close only. */
+export const errorsOf = ({ errors: { invalid, limit, quota, server } }: Bucket): number => invalid + limit + quota + server
+
+/**
+ * `hour_errors`: errors of the hour that ends with this bucket, known at its close only.
+ *
+ * Whatever makes an open bucket hostile only grows while the bucket grows (its past is fixed), so what was told early stands at
+ * the close, and the order of arrival does not decide whether a bucket is told.
+ */
 export function judge(state: BurstState, key: string, bucket: Bucket, now: number, config: InvalidRequestBurstConfig, hour_errors: number | null): Verdict | undefined {
-  const { invalid, limit, quota, server } = bucket.errors
-  const errors = invalid + limit + quota + server
+  const errors = errorsOf(bucket)
   const actor = key.startsWith('actor:')
-  if (errors < (actor ? config.min_denied : config.min_errors) && (hour_errors ?? 0) < 3 * config.min_errors) return undefined
+  const enough = errors >= minErrors(actor, config) || (hour_errors ?? 0) >= 3 * config.min_errors
+  if (!enough && !mayFollowSearch(state, bucket)) return undefined
   const base = state.baseFor(bucket.start, now)
   if (base === undefined) return undefined
-  const tail = tailOf(bucket, errors, hour_errors, base, actor ? 5 : 1)
-  if (tail >= config.surprise) return undefined
+  const tail = tailOf(bucket, errors, hour_errors, base, actor)
   const settled = state.since !== null && base.buckets >= MIN_BUCKETS
   const fresh = settled ? freshPlaces(state, bucket) : []
-  const success_after = fresh.map(([, use]) => use).find((use) => use.errors >= 3 && use.last_success > use.first_error)
-  const shared = { tail, errors, base, fresh, success_after }
-  if (key.startsWith('address:')) {
-    if (bucket.keys.length < config.min_keys || invalid < config.min_errors) return undefined
-    return { ...shared, reason: 'key-enumeration', severity: 'high', hostile: true }
-  }
-  const fresh_errors = fresh.reduce((sum, [, use]) => sum + use.errors, 0)
-  // Limits and outages from a new address are a deploy; refused requests from there are somebody who does not know the way.
-  const strange = fresh_errors >= Math.max(3, errors / 2) && invalid >= errors / 4
-  const search = bucket.targets.length >= config.min_targets
-  if (actor && (search || strange)) return { ...shared, reason: 'denied-secret-search', severity: success_after || strange ? 'high' : 'medium', hostile: true }
+  const success_after = fresh.map(([, use]) => use).find((use) => use.errors >= TRIES && use.last_success > use.first_error)
+  const shared = { tail, errors, base, fresh, success_after, searched_before: undefined }
+  if (!enough || tail >= config.surprise) return key.startsWith('address:') ? undefined : afterSearch(state, bucket, actor, shared)
+  if (key.startsWith('address:')) return triesKeys(bucket, config) ? { ...shared, reason: 'key-enumeration', severity: 'high', hostile: true } : undefined
+  const strange = isStrange(bucket, errors, fresh, base, actor, config, hour_errors !== null)
+  const search = isSearch(state, bucket, errors, settled, config, hour_errors !== null)
+  if (actor && (search || strange)) return { ...shared, reason: 'denied-secret-search', severity: severityOfDenied(strange, success_after !== undefined), hostile: true }
   if ((search || strange) && success_after) return { ...shared, reason: 'recon-then-success', severity: 'critical', hostile: true }
   if (search) return { ...shared, reason: 'target-enumeration', severity: strange ? 'high' : 'medium', hostile: true }
   if (strange) return { ...shared, reason: 'errors-from-new-network', severity: 'medium', hostile: true }
+  const after = afterSearch(state, bucket, actor, shared)
+  if (after) return after
   if (!config.operational || 2 * errors < bucket.requests) return undefined
   return { ...shared, reason: plainReason(bucket), severity: 'low', hostile: false }
 }
 
-/** The finding, or undefined if nothing worth telling happened since the last emission. */
-export function tell(key: string, bucket: Bucket, verdict: Verdict, closing: boolean): DetectedFinding | undefined {
-  // A success after the search matters more than how many errors there were: it is told at once.
-  const weight = verdict.errors + (verdict.success_after ? 1_000_000 : 0)
-  const grown = closing ? weight !== bucket.emitted_at : bucket.emitted === 0 || weight >= 2 * bucket.emitted_at
-  if (!grown) return undefined
-  bucket.emitted++
-  bucket.emitted_at = weight
-  const spent = verdict.hostile ? verdict.fresh.reduce((sum, [, use]) => sum + BigInt(use.pico), 0n) : 0n
-  const last = Math.max(bucket.last, verdict.success_after?.last_success ?? 0)
-  const { team_id, service, owner_ref, api_key_id, provider } = bucket.owner
-  const owned = !key.startsWith('address:')
-  return {
-    revision: bucket.emitted,
-    entity: key,
-    window_start: bucket.start,
-    window_end: bucket.start + BUCKET_MS,
-    first_event_time: bucket.first,
-    last_event_time: last,
-    severity: verdict.severity,
-    reason: verdict.reason,
-    title: titles[verdict.reason],
-    summary: summaryOf(key, bucket, verdict),
-    attack: attackOf(verdict.reason),
-    team_id: owned ? team_id : null,
-    service: owned ? service : null,
-    owner_ref: owned ? owner_ref : null,
-    api_key_id: owned ? api_key_id : null,
-    provider,
-    spend_usd_per_minute: spent > 0n ? picoToUsd(perMinute(spent, bucket.first, last)) : null,
-    spend_usd: spent > 0n ? picoToUsd(spent) : null,
-    evidence: evidenceOf(bucket, verdict),
-    baseline: { buckets: Math.round(verdict.base.buckets), from: null, note: noteOf(bucket, verdict) },
-  }
+/** What is to be learnt of a closed bucket. */
+export function lessonOf(state: BurstState, key: string, bucket: Bucket, now: number, config: InvalidRequestBurstConfig, verdict: Verdict | undefined): Lesson {
+  const suspects = verdict?.hostile && !key.startsWith('address:') ? searchers(verdict.fresh, verdict) : []
+  const base = state.baseFor(bucket.start, now) ?? state.base
+  // A bad deploy that fails for a day would make any number of errors look usual for a week: what surprises is learnt in small
+  // steps, at most twice the mean, so that it becomes the new rate in days and not in minutes.
+  const surprising = tailOf(bucket, errorsOf(bucket), null, base, key.startsWith('actor:')) < config.surprise
+  const at_most = surprising ? Math.max(config.min_errors, (2 * base.errors) / Math.max(1, base.buckets)) : Infinity
+  return { hostile: verdict?.hostile ?? false, suspects, at_most }
 }
 
+const minErrors = (actor: boolean, config: InvalidRequestBurstConfig): number => (actor ? config.min_denied : config.min_errors)
+
+/** Cheap: is there any search at all that a success could follow? An open bucket that has told something is hostile. */
+function mayFollowSearch(state: BurstState, bucket: Bucket): boolean {
+  if (state.suspects.size > 0) return true
+  return openBefore(state, bucket.start).some(({ emitted }) => emitted > 0)
+}
+
+/** A success from where somebody searched shortly before, in a bucket that is quiet itself. */
+function afterSearch(state: BurstState, bucket: Bucket, actor: boolean, shared: Omit<Verdict, 'reason' | 'severity' | 'hostile'>): Verdict | undefined {
+  for (const [address, use] of shared.fresh) {
+    if (use.successes === 0) continue
+    const searched_before = searchedBefore(state, nameOf(address, use), bucket.start)
+    if (searched_before !== undefined)
+      return { ...shared, reason: actor ? 'denied-secret-search' : 'recon-then-success', severity: 'critical', hostile: true, success_after: use, searched_before }
+  }
+  return undefined
+}
+
+function searchedBefore(state: BurstState, place: string, start: number): number | undefined {
+  const closed = state.searchedFrom(place, start)
+  if (closed !== undefined) return closed
+  for (const other of openBefore(state, start)) {
+    if (other.emitted === 0) continue
+    const errors = other.places.filter(([address, use]) => nameOf(address, use) === place).reduce((sum, [, use]) => sum + use.errors, 0)
+    if (errors >= TRIES) return errors
+  }
+  return undefined
+}
+
+/** Buckets of the hour before that are not closed yet. */
+function openBefore(state: BurstState, start: number): Bucket[] {
+  const open: Bucket[] = []
+  for (let at = start - BUCKET_MS; at >= start - SUSPECT_MS; at -= BUCKET_MS) {
+    const bucket = state.open.get(at)
+    if (bucket) open.push(bucket)
+  }
+  return open
+}
+
+/** New places of a hostile bucket with their errors: those that tried, and those that only came for what was found. */
+function searchers(fresh: readonly [string, PlaceUse][], { searched_before, success_after }: Verdict): [string, number][] {
+  const errors = new Map<string, number>()
+  for (const [address, use] of fresh) errors.set(nameOf(address, use), (errors.get(nameOf(address, use)) ?? 0) + use.errors + (use === success_after ? (searched_before ?? 0) : 0))
+  return [...errors].filter(([, count]) => count >= TRIES)
+}
+
+/**
+ * An address that many keys share (a NAT gateway) fails on all of them after one bad release: one code, what they always ask for.
+ * Keys that are refused as such, several codes or many targets are somebody who tries keys.
+ */
+function triesKeys(bucket: Bucket, config: InvalidRequestBurstConfig): boolean {
+  if (bucket.keys.length < config.min_keys || bucket.errors.invalid < config.min_errors) return false
+  const codes = new Set(bucket.targets.map((target) => target.slice(target.lastIndexOf('|') + 1)))
+  return bucket.refused_keys.length >= config.min_keys || codes.size >= WIDE || bucket.targets.length >= WIDE * config.min_targets
+}
+
+/**
+ * Distinct targets that this entity never got an answer from: a gateway that fails on all of its models, or a role whose policy was
+ * changed, asks for what it knows. Without history everything is unknown, and a busy new gateway has a few errors on each of its models: then the search must be
+ * wide or loud, or at the close a good part of all requests.
+ */
+function isSearch(state: BurstState, bucket: Bucket, errors: number, settled: boolean, config: InvalidRequestBurstConfig, closing: boolean): boolean {
+  if (settled) return unknownTargets(state, bucket) >= config.min_targets
+  if (bucket.targets.length < config.min_targets) return false
+  const loud = bucket.targets.length >= WIDE * config.min_targets || bucket.errors.invalid >= WIDE * config.min_errors
+  return loud || (closing && 4 * errors >= bucket.requests)
+}
+
+const unknownTargets = (state: BurstState, bucket: Bucket): number =>
+  bucket.targets.filter((target) => !state.knows(state.models, target.slice(0, target.indexOf('|')), bucket.start)).length
+
+/** Limits and outages from a new address are a deploy; refused requests from there are somebody who does not know the way. */
+function isStrange(bucket: Bucket, errors: number, fresh: readonly [string, PlaceUse][], base: Base, actor: boolean, config: InvalidRequestBurstConfig, closing: boolean): boolean {
+  const invalid = fresh.reduce((sum, [, use]) => sum + use.invalid, 0)
+  if (invalid >= Math.max(TRIES, minErrors(actor, config) / 2) && tenTail(invalid, base, actor) < config.surprise) return true
+  const all = fresh.reduce((sum, [, use]) => sum + use.errors, 0)
+  return closing && all >= Math.max(TRIES, errors / 2) && bucket.errors.invalid >= errors / 4
+}
+
+const severityOfDenied = (strange: boolean, success: boolean): Severity => (strange && success ? 'critical' : strange || success ? 'high' : 'medium')
+
 /** The smallest of the one-minute, ten-minute and one-hour tails, times three for having looked three times. */
-function tailOf(bucket: Bucket, errors: number, hour_errors: number | null, base: Base, prior_buckets: number): number {
-  const shape = base.errors + PRIOR_ERRORS
-  const rate = base.buckets + prior_buckets
+function tailOf(bucket: Bucket, errors: number, hour_errors: number | null, base: Base, actor: boolean): number {
+  const { shape, rate } = believed(base, actor)
   const ten = gammaPoissonTail(errors, shape, rate)
   const one = gammaPoissonTail(Math.max(...bucket.minutes), shape, rate * 10)
   const hour = hour_errors === null ? 1 : gammaPoissonTail(hour_errors, shape, rate / 6)
   return Math.min(1, 3 * Math.min(ten, one, hour))
 }
 
+const tenTail = (errors: number, base: Base, actor: boolean): number => {
+  const { shape, rate } = believed(base, actor)
+  return 3 * gammaPoissonTail(errors, shape, rate)
+}
+
+const believed = ({ errors, buckets }: Base, actor: boolean) => ({ shape: errors + PRIOR_ERRORS, rate: buckets + (actor ? 5 : 1) })
+
 function freshPlaces(state: BurstState, bucket: Bucket): [string, PlaceUse][] {
   const knows_asns = [...state.asns.values()].some((known) => known.since <= bucket.start - LAG * BUCKET_MS)
   return bucket.places.filter(([address, use]) => {
     // With known networks an address is new only if its network is: services change address at every deploy.
     if (knows_asns && use.asn !== null) return !state.knows(state.asns, String(use.asn), bucket.start)
-    return state.addresses.size > 0 && !state.knows(state.addresses, address, bucket.start)
+    // Inside a private network every deploy brings new addresses, and nobody from outside can come from there.
+    return state.addresses.size > 0 && !isPrivate(address) && !state.knows(state.addresses, address, bucket.start)
   })
 }
 
@@ -131,58 +201,24 @@ function plainReason({ errors: { invalid, limit, quota, server } }: Bucket): Rea
   return most === server ? 'provider-errors' : 'misconfiguration'
 }
 
-const titles: Record<Reason, string> = {
-  'recon-then-success': 'Somebody tried this key until a call worked',
-  'target-enumeration': 'Somebody tries what this key may do',
-  'errors-from-new-network': 'Refused requests from a network that never used this key',
-  'key-enumeration': 'One address tries many keys',
-  'denied-secret-search': 'Denied reads of many secrets',
-  'quota-exhausted': 'The quota of this key is used up',
-  'rate-limited': 'This key runs into its rate limit',
-  'provider-errors': 'The provider fails for this key',
-  misconfiguration: 'This key repeats one refused request',
-}
+const insiders = new BlockList()
+for (const [network, prefix] of [
+  ['10.0.0.0', 8],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+  ['100.64.0.0', 10],
+  ['169.254.0.0', 16],
+  ['127.0.0.0', 8],
+] as const)
+  insiders.addSubnet(network, prefix, 'ipv4')
+for (const [network, prefix] of [
+  ['fc00::', 7],
+  ['fe80::', 10],
+] as const)
+  insiders.addSubnet(network, prefix, 'ipv6')
+insiders.addAddress('::1', 'ipv6')
 
-function attackOf(reason: Reason): string[] {
-  if (reason === 'denied-secret-search') return ['T1555.006']
-  if (reason === 'key-enumeration') return ['T1110.004', 'T1078.004']
-  if (reason === 'errors-from-new-network') return ['T1078.004', 'AML.T0012']
-  if (reason === 'target-enumeration' || reason === 'recon-then-success') return ['T1526', 'T1580', 'T1078.004', 'AML.T0012', 'AML.T0040']
-  return []
-}
-
-function summaryOf(key: string, bucket: Bucket, { reason, errors, fresh, success_after, hostile }: Verdict): string {
-  const span = formatDuration(Math.max(1000, bucket.last - bucket.first))
-  const top = [...bucket.codes].sort(([, a], [, b]) => b - a)[0]?.[0] ?? 'errors'
-  const subject = subjectOf(key, bucket.owner.service)
-  if (!hostile) return `${subject}: ${errors} of ${bucket.requests} requests failed in ${span}, nearly all ${top}; one mistake repeated, nothing points to abuse.`
-  const network = fresh[0] ? ` from ${fresh[0][1].as_name ?? fresh[0][0]}, new to this key` : ''
-  const what = reason === 'key-enumeration' ? `over ${bucket.keys.length} keys` : `over ${bucket.targets.length} distinct targets`
-  const then = success_after ? `; then a call to ${success_after.model} succeeded` : ''
-  const noun = reason === 'denied-secret-search' ? 'denied reads' : 'failed requests'
-  return `${subject}: ${errors} ${noun} in ${span} ${what}${network}${then}.`
-}
-
-function evidenceOf(bucket: Bucket, { tail, errors, fresh, success_after, base, hostile }: Verdict): DetectedFinding['evidence'] {
-  const codes = [...bucket.codes].sort(([a, n], [b, m]) => m - n || (a < b ? -1 : 1))
-  return {
-    verdict: hostile ? 'abuse' : 'misconfiguration',
-    errors,
-    requests: bucket.requests,
-    error_share: Math.round((1000 * errors) / Math.max(1, bucket.requests)) / 1000,
-    busiest_minute: Math.max(...bucket.minutes),
-    usual_errors_per_10_min: Math.round((100 * base.errors) / Math.max(1, base.buckets)) / 100,
-    chance_under_own_rate: Number(tail.toExponential(2)),
-    distinct_targets: bucket.targets.length,
-    distinct_keys: bucket.keys.length,
-    codes: Object.fromEntries(codes.slice(0, 8)),
-    targets: [...bucket.targets].sort().slice(0, 8),
-    new_places: fresh.slice(0, 5).map(([address, use]) => ({ address, asn: use.asn, network: use.as_name, country: use.country, errors: use.errors, successes: use.successes })),
-    success_after_errors: success_after !== undefined,
-  }
-}
-
-function noteOf(bucket: Bucket, { base }: Verdict): string {
-  const blind = bucket.places.length === 0 ? '; blind for addresses: the log carries none' : ''
-  return base.buckets < MIN_BUCKETS ? `little history: first-seen networks are not judged${blind}` : `own error rate over ${Math.round(base.buckets)} buckets with traffic${blind}`
+function isPrivate(address: string): boolean {
+  const family = isIP(address)
+  return family !== 0 && insiders.check(address, family === 4 ? 'ipv4' : 'ipv6')
 }
