@@ -60,6 +60,8 @@ const secrets: Readonly<Record<string, string>> = {
   'Azure storage key': `${alnum(86)}==`,
   JWT: `${base64url({ alg: 'HS256', typ: 'JWT' })}.${base64url({ sub: 'u-1', exp: 1 })}.${alnum(43)}`,
   'PEM private key': `-----BEGIN RSA PRIVATE KEY-----\n${alnum(64)}\n${alnum(64)}\n-----END RSA PRIVATE KEY-----`,
+  'encrypted PEM private key': `-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,${hex(32)}\n\n${alnum(64)}\n-----END RSA PRIVATE KEY-----`,
+  'Azure key of 84 characters': `${alnum(52)}JQQJ99BAACYeBjFXJ3w3AAABACOG${alnum(4)}`,
   'cut PEM private key': `-----BEGIN PRIVATE KEY----- ${alnum(64)} ${alnum(64)}`,
 }
 
@@ -81,6 +83,16 @@ const inContext: Readonly<Record<string, [text: string, secret: string]>> = Obje
       ['client secret in a form', (s) => `grant_type=client_credentials&client_secret=${s}&scope=x`, alnum(20)],
       ['URL-encoded token', (s) => `access_token%3D${s}`, alnum(30)],
       ['environment variable', (s) => `export OPENAI_API_KEY=${s}`, hex(24)],
+      ['Azure OpenAI key in the environment', (s) => `AZURE_OPENAI_KEY=${s}`, hex(32)],
+      ['Azure key in a sentence', (s) => `Access denied: API key '${s}' is wrong`, hex(32)],
+      ['Azure key after its name', (s) => `invalid subscription key ${s}`, hex(32)],
+      ['key that is told', (s) => `the key is ${s}`, hex(32)],
+      ['AWS secret by its word', (s) => `aws secret: ${s}`, `${alnum(19)}a/B7${alnum(17)}`],
+      ['token in JSON', (s) => `{"token":"${s}"}`, `a1B${alnum(37)}`],
+      ['token in escaped JSON', (s) => `{\\"token\\":\\"${s}\\"}`, `a1B${alnum(37)}`],
+      ['URL-encoded bearer', (s) => `Authorization%3A%20Bearer%20${s}`, alnum(40)],
+      ['key that was cut off', (s) => `agent ${s}…`, `sk-proj-${alnum(8)}`],
+      ['URL that was cut off', (s) => `postgres://app:${s}…`, alnum(12)],
       ['sentence', (s) => `the password is ${s}`, alnum(14)],
     ] as const satisfies readonly (readonly [string, (secret: string) => string, string])[]
   ).map(([name, make, secret]) => [name, [make(secret), secret]]),
@@ -141,6 +153,7 @@ describe('what must stay', () => {
     'arn:aws:secretsmanager:eu-west-1:111122223333:secret:prod/db-password-AbCdEf',
     'arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-3-5-sonnet-20241022-v2:0',
     'arn:aws:sts::111122223333:assumed-role/risk-assessment-and-desk-booking/i-0123456789abcdef0',
+    'arn:aws:secretsmanager:eu-west-1:111122223333:secret:Payments-Ledger-Database-2026-AbC1eF',
     '/prod/api/password',
     'https://vault-prod.vault.azure.net/secrets/api-key/0123456789abcdef0123456789abcdef',
     '3f2504e0-4f89-11d3-9a0c-0305e82c3301',
@@ -167,6 +180,12 @@ describe('what must stay', () => {
     '2026-03-02T10:00:00.123Z',
     'max_tokens: 4096, completion_tokens: 80',
     'the token limit is exceeded',
+    'the API key is invalid',
+    'secret prod/payments/database-password-of-the-ledger',
+    'key partitioned-by-team-and-service-and-day',
+    'credentials: same-origin',
+    'a long sentence about everything and nothing…',
+    'https://acme.example:8443/v1/chat/completions and so on…',
   ])('%s', (text) => {
     expect(redactText(text)).toBe(text)
     expect(redactText(text, { kind: 'id' })).toBe(text)
@@ -257,6 +276,10 @@ describe('time is linear in the length', () => {
     ['markers', 'T3BlbkFJ'],
     ['half markers', 'T3BlbkF'],
     ['quotes', '\\"password\\":'],
+    ['words for keys', 'key '],
+    ['words for keys, and values', 'key:aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3aB3'],
+    ['begin and end', '-----BEGIN PRIVATE KEY----------END '],
+    ['signatures of Azure', 'JQQJ9'],
   ])('%s', (_name, part) => {
     const text = part.repeat(Math.ceil(1_000_000 / part.length))
     const at = monotonicMs()

@@ -30,7 +30,12 @@ const SECRET_NAMES =
   'api[_-]?key|apikey|x-api-key|ocp-apim-subscription-key|subscription[_-]?key|account[_-]?key|shared[_-]?access[_-]?(?:key|signature)|access[_-]?token|refresh[_-]?token|id[_-]?token|auth[_-]?token|session[_-]?token|security[_-]?token|secret[_-]?access[_-]?key|secret[_-]?key|client[_-]?secret|secret[_-]?value|private[_-]?key|signing[_-]?key|encryption[_-]?key|passphrase|password|passwd|pwd|set-cookie|cookie|proxy-authorization|authorization|sig'
 
 const patterns: readonly Pattern[] = [
-  { kind: 'private-key', needs: ['PRIVATE KEY'], pattern: /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----[^-]*(?:-----END [A-Z0-9 ]{0,40}-----)?/g },
+  // Up to its end or the text's: an encrypted key has headers with dashes in front of it.
+  {
+    kind: 'private-key',
+    needs: ['PRIVATE KEY'],
+    pattern: /-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:(?!-----END )[^])*(?:-----END [A-Z0-9 ]{0,40}-----)?/g,
+  },
   { kind: 'openai-key', needs: ['T3BlbkFJ'], pattern: /(?<![\w-])[\w-]*T3BlbkFJ[\w-]*/g, last4: true },
   { kind: 'anthropic-key', needs: ['sk-ant-'], pattern: new RegExp(`${T}sk-ant-[\\w-]{16,}`, 'g'), last4: true },
   { kind: 'api-key', needs: ['sk-', 'sk_'], pattern: new RegExp(`${T}sk[-_](?:proj|svcacct|admin|or|lf|live|test)[-_][\\w-]{12,}`, 'g'), last4: true },
@@ -83,11 +88,13 @@ const patterns: readonly Pattern[] = [
   { kind: 'mailgun-key', needs: ['key-'], pattern: new RegExp(`${T}key-[a-f0-9]{32}`, 'g'), last4: true },
   { kind: 'twilio-key', needs: ['SK'], pattern: new RegExp(`${T}SK[a-f0-9]{32}(?![A-Za-z0-9])`, 'g'), last4: true },
   { kind: 'azure-client-secret', needs: ['Q~'], pattern: /(?<![\w.~-])[\w.~-]{3}\dQ~[\w.~-]{31,34}/g },
+  // Since 2024 keys of Azure OpenAI carry a signature of their own: 84 characters, known without a word around them.
+  { kind: 'azure-key', needs: ['JQQJ9'], pattern: new RegExp(`${T}[A-Za-z0-9]{52}JQQJ9[A-Za-z0-9]{27}(?![A-Za-z0-9])`, 'g'), last4: true },
   { kind: 'azure-key', needs: ['=='], pattern: /(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{86,512}==/g },
   // Any URL-safe token with a dot whose first part decodes to a header, so that versions and host names stay.
   { kind: 'jwt', needs: ['eyJ'], pattern: /(?<![\w-])eyJ[\w-]{6,}\.[\w-]{4,}(?:\.[\w-]*)?/g, confirm: isJwt },
   { kind: 'credentials-in-url', needs: ['://'], pattern: /(?<![A-Za-z0-9+.-])[A-Za-z][A-Za-z0-9+.-]{1,30}:\/\/[^\s/@:"'<>]{0,256}:([^\s/@"'<>]{1,512})@/g, group: 1 },
-  { kind: 'authorization', pattern: /(?<![A-Za-z0-9])(?:bearer|basic|token|digest|negotiate)\s{1,8}([A-Za-z0-9._~+/=-]{16,})/gi, group: 1, free: true },
+  { kind: 'authorization', pattern: /(?<![A-Za-z0-9])(?:bearer|basic|token|digest|negotiate)(?:\s|%20){1,8}([A-Za-z0-9._~+/=-]{16,})/gi, group: 1, free: true },
   {
     kind: 'secret',
     pattern: new RegExp(
@@ -97,11 +104,23 @@ const patterns: readonly Pattern[] = [
     group: 1,
     free: true,
   },
+  // Keys without a shape of their own (32 hex digits of Azure, 40 characters of AWS), behind a word that says what they are. The
+  // name of a secret in an ARN (…:111122223333:secret:name) is none.
+  {
+    kind: 'secret',
+    pattern: /(?<![A-Za-z]|\d:)(?:key|secret|token|credentials?)\d?(?:\s{1,4}(?:is|was|provided))?(?:[\s:='"`(\\]|%3[AD]|%2[027]){1,8}([A-Za-z0-9+/_-]{32,512}={0,2})/gi,
+    group: 1,
+    confirm: looksRandom,
+    free: true,
+  },
+  // What a cap cut off in front of us: the rest of a key is too short for its pattern, a password has lost the @ behind it.
+  { kind: 'cut-key', needs: ['…'], pattern: /(?<![A-Za-z0-9])(?:sk[-_]|AKIA|ASIA|eyJ)[\w.-]*…$/g },
+  { kind: 'credentials-in-url', needs: ['…'], pattern: /:\/\/[^\s/@:"'<>]{0,256}:([^\s/@"'<>]{1,512}…)$/g, group: 1 },
 ]
 
 /** One look that says no for nearly every text: nothing in `patterns` can match without one of these. Built beside them, tested against them. */
 const MAYBE =
-  /sk[-_]|T3Blbk|-----B|sess-|A(?:KI|SI|BI|CC)A|ABSK|bedrock-api|F[wQ]oG|IQoJ|gh[pousr]_|github_|gl[a-z]+-|xox|xapp|hooks\.|AIza|ya29|GOCSPX|1\/\/|[rp]k_|whsec_|hf_|api_org|npm_|pypi-|SG\.|dapi|do[opr]_|gsk_|xai-|pplx-|r8_|fw_|nvapi|tgp_|csk-|hv[sbr]\.|dp\.|lin_|secret_|ntn_|shp[acps]|:AA|key-|SK[a-f0-9]|Q~|==|eyJ|:\/\/|bearer|basic|token|digest|negotiate|[:=]|%3[AD]|\sis\s/i
+  /sk[-_]|T3Blbk|-----B|sess-|A(?:KI|SI|BI|CC)A|ABSK|bedrock-api|F[wQ]oG|IQoJ|gh[pousr]_|github_|gl[a-z]+-|xox|xapp|hooks\.|AIza|ya29|GOCSPX|1\/\/|[rp]k_|whsec_|hf_|api_org|npm_|pypi-|SG\.|dapi|do[opr]_|gsk_|xai-|pplx-|r8_|fw_|nvapi|tgp_|csk-|hv[sbr]\.|dp\.|lin_|secret_|ntn_|shp[acps]|:AA|key-|SK[a-f0-9]|Q~|==|eyJ|:\/\/|JQQJ9|bearer|basic|token|digest|negotiate|[:=]|%[23]|\sis\s|key\d?[\s"'`(\\]|secret\d?[\s"'`(\\]|credential|…$/i
 
 const EMAIL = /(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}/g
 
@@ -137,6 +156,11 @@ function replacement(entry: Pattern, match: readonly unknown[]): string {
   // The secret is the last thing of the match but for one closing character (the @ of a URL).
   const at = whole.lastIndexOf(secret)
   return whole.slice(0, at) + mark + whole.slice(at + secret.length)
+}
+
+/** Hex of a whole key, or letters of both cases with digits: words, paths and versions are not. */
+function looksRandom(text: string): boolean {
+  return /^(?:[0-9a-f]{32}|[0-9A-F]{32})$/.test(text) || (/[a-z]/.test(text) && /[A-Z]/.test(text) && /\d/.test(text))
 }
 
 function isJwt(text: string): boolean {
