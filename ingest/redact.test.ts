@@ -207,6 +207,10 @@ describe('cleaner', () => {
     expect(cleaned.length).toBeLessThanOrEqual(1024)
     expect(cleaned).not.toContain('sk-proj')
   })
+  it('gives what fits, whatever it has seen before', () => {
+    const id = `AKIA${upper(16)}`
+    for (const max of [1024, 32, 1024, 20]) expect(cleaner.clean(id, 'free', max)).toBe(plainText(`[redacted:aws-access-key-id …${id.slice(-4)}]`, max))
+  })
   it('gives what the patterns give, however quickly it looks', () => {
     // Words only, which take the shortest way: whole and cut secrets, starts of keys and what keys are made of, in any order.
     const words = [

@@ -184,6 +184,7 @@ const WORD_LITERALS = new RegExp(
     .join('|'),
 )
 const isHarmless = (text: string): boolean => (WORD.test(text) ? !WORD_LITERALS.test(text) : PLAIN.test(text) && !MAYBE.test(text))
+const MAX_LABEL = 1024
 const KNOWN_LENGTH = 160
 const KNOWN = 8192
 
@@ -205,8 +206,9 @@ export function createCleaner(options: { emails: boolean }): Cleaner {
     const window = text.length > max + WINDOW ? text.slice(0, max + WINDOW) : text
     return plainText(redactText(plainText(window.toWellFormed(), max + WINDOW), { kind, emails: options.emails }), max)
   }
-  const clean = (text: string, kind: TextKind, max = 1024): string => {
-    if (text.length > KNOWN_LENGTH || text.length > max) return work(text, kind, max)
+  const clean = (text: string, kind: TextKind, max = MAX_LABEL): string => {
+    // What is remembered is as long as a label may be, and a mark is longer than a short key: a tier or a flag has less room.
+    if (text.length > KNOWN_LENGTH || max < MAX_LABEL) return work(text, kind, max)
     const before = known[kind].get(text)
     if (before !== undefined) return before
     const cleaned = work(text, kind, max)
@@ -217,6 +219,6 @@ export function createCleaner(options: { emails: boolean }): Cleaner {
     clean,
     id: <T extends string | null>(value: T) => (typeof value === 'string' ? (clean(value, 'id') as T) : value),
     free: <T extends string | null>(value: T) => (typeof value === 'string' ? (clean(value, 'free') as T) : value),
-    unique: <T extends string | null>(value: T) => (typeof value === 'string' ? (work(value, 'free', 1024) as T) : value),
+    unique: <T extends string | null>(value: T) => (typeof value === 'string' ? (work(value, 'free', MAX_LABEL) as T) : value),
   }
 }
