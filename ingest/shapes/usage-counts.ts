@@ -102,11 +102,15 @@ function flagsOf(counts: UsageCounts, total: number | null): string[] {
   const { input_tokens: input, output_tokens: output } = counts
   const flags: string[] = []
   if (input === null || output === null) flags.push('tokens-missing')
+  const sumWrong = total !== null && input !== null && output !== null && total !== input + output
+  if (sumWrong || hasPartAboveWhole(counts)) flags.push('tokens-inconsistent')
+  return flags
+}
+
+export function hasPartAboveWhole(counts: Omit<UsageCounts, 'audio_duration_ms'>): boolean {
   const inputParts = [counts.cache_read_input_tokens, counts.cache_write_input_tokens, counts.audio_input_tokens, counts.image_input_tokens]
   const outputParts = [counts.reasoning_output_tokens, counts.audio_output_tokens, counts.image_output_tokens]
-  const sumWrong = total !== null && input !== null && output !== null && total !== input + output
-  if (sumWrong || exceeds(inputParts, input) || exceeds(outputParts, output)) flags.push('tokens-inconsistent')
-  return flags
+  return exceeds(inputParts, counts.input_tokens) || exceeds(outputParts, counts.output_tokens)
 }
 
 /** Any single part above its whole is wrong. Sums are not asked for: cached audio is in two parts at once. */

@@ -2,6 +2,7 @@
 import { nameUuid } from '../../../runtime/ids.ts'
 import { type UsageOutcome, usageOutcome } from '../../../schemas/event.ts'
 import type { FormatSpec, ParsedUsage, Verdict } from '../../format.ts'
+import { hasPartAboveWhole } from '../../shapes/usage-counts.ts'
 import type { RawRecord } from '../../source.ts'
 import { type FieldSource, type MappingConfig, mappingConfig } from './config.ts'
 import { type Instant, parseInstant } from './time.ts'
@@ -181,7 +182,7 @@ function eventOf(instant: Instant, row: Row, occurrence: (key: string) => number
     service: text(row, 'service'),
     client_ip: text(row, 'client_ip'),
     user_agent: text(row, 'user_agent'),
-    flags: metered ? [] : ['tokens-missing'],
+    flags: metered ? (hasPartAboveWhole(counts) ? ['tokens-inconsistent'] : []) : ['tokens-missing'],
     provider,
     operation: text(row, 'operation'),
     project_id: text(row, 'project_id'),
