@@ -153,7 +153,11 @@ function kindOfUsage(node: Json): BodyKind | null {
   if (Array.isArray(node['data']) && typeof node['created'] === 'number') {
     const first = asObject(node['data'][0])
     if (first !== null && (typeof first['b64_json'] === 'string' || typeof first['url'] === 'string')) return 'image_generation'
+    // Who logs images seldom logs their bytes; the usage stays.
+    if (usage !== null && Object.hasOwn(usage, 'input_tokens')) return 'image_generation'
   }
+  // Whisper's verbose answer has no usage where the API is older than 2025; it is priced by its duration.
+  if (typeof node['text'] === 'string' && (node['task'] === 'transcribe' || node['task'] === 'translate') && Object.hasOwn(node, 'duration')) return 'transcription'
   if (usage === null) return null
   if (typeof node['text'] === 'string' && (usage['type'] === 'duration' || usage['type'] === 'tokens')) return 'transcription'
   if (Object.hasOwn(usage, 'prompt_tokens')) {

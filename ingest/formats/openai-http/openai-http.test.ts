@@ -148,6 +148,26 @@ describe('finding the response', () => {
   })
 })
 
+describe('bodies without a name', () => {
+  it('images whose bytes were not logged keep their usage', () => {
+    const response = {
+      created: 1_772_445_600,
+      data: [{}, {}],
+      usage: { input_tokens: 50, output_tokens: 4160, total_tokens: 4210, input_tokens_details: { text_tokens: 10, image_tokens: 40 } },
+    }
+    const event = accepted(parse({ ...call, url: 'https://api.openai.com/v1/images/edits', response }))
+    expect([event.input_tokens, event.image_input_tokens, event.output_tokens, event.images, event.usage_source]).toEqual([50, 40, 4160, 2, 'provider'])
+  })
+  it.each([
+    ['transcribe', 'audio/transcriptions', 'transcription', 8.47, 8470],
+    ['translate', 'audio/translations', 'translation', '61.5', 61_500],
+  ])("Whisper's verbose answer is priced by its duration: %s", (task, path, operation, duration, ms) => {
+    const response = { task, language: 'english', duration, text: 'words', segments: [] }
+    const event = accepted(parse({ ...call, time: '2026-03-02T10:00:00Z', url: `https://api.openai.com/v1/${path}`, response }))
+    expect([event.operation, event.audio_duration_ms, event.usage_source, event.flags]).toEqual([operation, ms, 'provider', []])
+  })
+})
+
 describe('provider', () => {
   it.each([
     [{ ...call, response: chat }, 'openai'],
