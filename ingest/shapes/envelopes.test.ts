@@ -17,6 +17,18 @@ describe('a list of objects in one line', () => {
   it('may be long', () => expect(bodies(`[${Array.from({ length: 200_000 }, () => '{}').join(',')}]`)).toHaveLength(200_000))
 })
 
+describe('records', () => {
+  it.each([
+    ['CloudTrail', { Records: [{ a: 1 }] }],
+    ['Event Hubs', { records: [{ a: 1 }] }],
+    ['Firehose', { requestId: 'r', timestamp: 1, records: [{ data: Buffer.from('{"a":1}').toString('base64'), recordId: '1' }] }],
+  ])('of %s', (_name, envelope) => expect(bodies(JSON.stringify(envelope))).toEqual(['{"a":1}']))
+  it('beside other things are the line of an application, which stays whole', () => {
+    const line = JSON.stringify({ level: 'info', records: [{ sku: 7 }], response: { object: 'chat.completion' } })
+    expect(bodies(line)).toEqual([line])
+  })
+})
+
 describe('a value that is nested too deeply to be written out', () => {
   it.each([
     ['Records', `{"Records":[${deep}]}`],

@@ -37,9 +37,13 @@ function expand(text: string, depth: number, options: ExpandOptions): Unpacked[]
   const awslogs = value['awslogs']
   if (isObject(awslogs) && typeof awslogs['data'] === 'string') return expand(awslogs['data'], depth + 1, options)
   const list = value['Records'] ?? value['records']
-  if (Array.isArray(list)) return each(list, (item) => (isObject(item) ? carried(item, depth, options) : undefined)) ?? [plain(text)]
+  if (Array.isArray(list) && Object.keys(value).every((key) => AROUND_RECORDS.has(key)))
+    return each(list, (item) => (isObject(item) ? carried(item, depth, options) : undefined)) ?? [plain(text)]
   return carried(value, depth, options) ?? [plain(text)]
 }
+
+/** What stands beside the list in batches of CloudTrail, Kinesis, Firehose and Event Hubs. Any other name: an application's line that has records, too. */
+const AROUND_RECORDS = new Set(['Records', 'records', 'requestId', 'timestamp', 'invocationId', 'deliveryStreamArn', 'sourceKinesisStreamArn', 'region'])
 
 const plain = (body: string): Unpacked => ({ id: null, at: 0, body, stream: null })
 

@@ -23,7 +23,7 @@ type Reading = { kind: 'row'; row: Row } | { kind: 'skip'; why: string } | { kin
 export function readRow(record: Json, now: number): Reading {
   const nested = objectAt(record, 'properties') ?? embedded(record['properties'])
   const scopes = nested === null ? [record] : [nested, record]
-  const kind = kindOf(record, scopes)
+  const kind = kindOf(record)
   if (kind === null) return { kind: 'skip', why: 'foreign-shape' }
   const correlation = textOf(scopes, 'CorrelationId', 200)
   if (correlation === null) return { kind: 'reject', why: 'no-correlation-id', detail: 'the row has no CorrelationId: nothing says which request it belongs to' }
@@ -54,15 +54,17 @@ const BY_NAME: Readonly<Record<string, Row['kind']>> = {
 const GATEWAY_COLUMNS = ['ApimSubscriptionId', 'BackendResponseCode', 'BackendTime', 'BackendUrl', 'IsRequestSuccess', 'ProductId', 'TotalTime', 'ApiRevision']
 const LLM_COLUMNS = ['SequenceNumber', 'IsStreamCompletion', 'DeploymentName', 'PromptTokens', 'CompletionTokens', 'RequestMessages', 'ResponseMessages']
 
-function kindOf(record: Json, scopes: readonly Json[]): Row['kind'] | null {
+function kindOf(record: Json): Row['kind'] | null {
   const named = record['Type'] ?? record['category'] ?? record['Category']
   if (typeof named === 'string' && named !== '') {
     const kind = Object.hasOwn(BY_NAME, named) ? BY_NAME[named] : undefined
     const resource = textOf([record], 'ResourceId', 512)
     return kind === undefined || (resource !== null && !/microsoft\.apimanagement/i.test(resource)) ? null : kind
   }
-  if (valueOf(scopes, 'CorrelationId') === undefined) return null
-  const has = (columns: readonly string[]): number => columns.filter((column) => scopes.some((scope) => Object.hasOwn(scope, column) || Object.hasOwn(scope, camel(column)))).length
+  // Raw records always name their category, so a row without a name is one of a table: its columns begin with capitals. The same
+  // words in camel case (correlationId, productId, promptTokens) are those of many an application's own lines.
+  if (!Object.hasOwn(record, 'CorrelationId')) return null
+  const has = (columns: readonly string[]): number => columns.filter((column) => Object.hasOwn(record, column)).length
   if (has(LLM_COLUMNS) >= 2) return 'llm'
   return has(GATEWAY_COLUMNS) >= 2 ? 'gateway' : null
 }

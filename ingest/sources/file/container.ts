@@ -15,7 +15,8 @@ export function detectContainer(head: string, name: string, choice: ContainerCho
   const [first = '', second = ''] = head.split(/\r?\n/, 2)
   if (choice === 'csv' || /\.(?:csv|tsv)(?:\.gz)?$/i.test(name)) return csv(first)
   const trimmed = head.trimStart()
-  if (records) return { kind: 'json', records: true }
+  // Whole envelopes one a line are opened one by one; only of those is known what stands behind the list.
+  if (records) return second !== '' && isWhole(first) ? { kind: 'lines' } : { kind: 'json', records: true }
   if (/^\[\s*[[{\]"]/.test(trimmed)) return { kind: 'json', records: false }
   if (trimmed.startsWith('{')) return /[{[,]\s*$/.test(first) ? { kind: 'json', records: false } : { kind: 'lines' }
   const delimiter = delimiterOf(first)
@@ -28,6 +29,14 @@ export function detectContainer(head: string, name: string, choice: ContainerCho
   )
     return csv(first)
   return { kind: 'lines' }
+}
+
+function isWhole(line: string): boolean {
+  try {
+    return typeof JSON.parse(line) === 'object'
+  } catch {
+    return false
+  }
 }
 
 function csv(first: string): Container {

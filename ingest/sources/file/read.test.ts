@@ -58,6 +58,13 @@ describe('containers', () => {
     expect(compact(await bodiesOf(gzipSync(content), `${name}.gz`)), 'the same in gzip').toEqual(expected)
   })
 
+  it('lines of an application that begin with records of its own stay whole', async () => {
+    const own = events.map((event) => JSON.stringify({ records: [{ sku: 7 }], response: event }))
+    expect(await bodiesOf(`${own.join('\n')}\n`, 'a.jsonl')).toEqual(own)
+    const batches = events.map((event) => JSON.stringify({ Records: [event] }))
+    expect(await bodiesOf(`${batches.join('\n')}\n`, 'a.jsonl')).toEqual(lines)
+  })
+
   it('keeps id, time and log group of an envelope, and takes no record from a control message', async () => {
     const [first] = await recordsOf(`${JSON.stringify({ ...envelope, messageType: 'CONTROL_MESSAGE' })}\n${JSON.stringify(envelope)}\n`)
     expect(first).toMatchObject({ id: '50', at: 1772445600000, origin: { source: 'file', stream: '/aws/lambda/chat 2026/03/02/[1]aa' } })
