@@ -47,9 +47,10 @@ export function openGroups(file: LogFile): GroupFile {
     epoch: side.prepare('select epoch from groups where name = ?'),
     touch: side.prepare('update members set lease_until = ? where group_name = ? and member = ?'),
     join: side.prepare('insert into members (group_name, member, topics, lease_until) values (?, ?, ?, ?)'),
-    bury: side.prepare('delete from members where group_name = ? and lease_until < ? and member <> ?'),
+    // A lease that ends later than any that is given now was written before the clock was set back: without this it would hold for as long as that.
+    bury: side.prepare('delete from members where group_name = ?1 and (lease_until < ?2 or lease_until > ?2 + ?4) and member <> ?3'),
     members: side.prepare('select member, topics from members where group_name = ? order by member'),
-    living: side.prepare('select count(*) as living from members where group_name = ? and lease_until >= ?'),
+    living: side.prepare('select count(*) as living from members where group_name = ?1 and lease_until between ?2 and ?2 + ?3'),
     gone: side.prepare('delete from members where group_name = ? and member = ?'),
     claims: side.prepare('select partition_id, member, generation, committed from claims where group_name = ?'),
     claim: side.prepare(
@@ -67,7 +68,7 @@ export function openGroups(file: LogFile): GroupFile {
     return false
   }
   const divide = (group: string, member: string, held: ReadonlyMap<number, number>, now: number): Division => {
-    if (Number(s.bury.run(group, now, member).changes) > 0) s.bump.run(group)
+    if (Number(s.bury.run(group, now, member, LEASE_MS + HEARTBEAT_MS).changes) > 0) s.bump.run(group)
     const wishes = new Map(s.members.all(group).map((row) => [String(row['member']), new Set(JSON.parse(String(row['topics'])) as string[])]))
     const owners = new Map(s.claims.all(group).map((row) => [Number(row['partition_id']), { member: row['member'], generation: Number(row['generation']) }]))
     const wanted = fairShares(file, wishes)
@@ -101,7 +102,7 @@ export function openGroups(file: LogFile): GroupFile {
         s.gone.run(group, member)
         s.bump.run(group)
       }),
-    members: (group, now) => Number(s.living.get(group, now)?.['living'] ?? 0),
+    members: (group, now) => Number(s.living.get(group, now, LEASE_MS + HEARTBEAT_MS)?.['living'] ?? 0),
     epoch: (group) => Number(s.epoch.get(group)?.['epoch'] ?? 0),
     committed: (group) => new Map(s.claims.all(group).map((row) => [Number(row['partition_id']), row['committed'] === null ? null : Number(row['committed'])])),
   }

@@ -117,6 +117,25 @@ describe('groups in the file', () => {
     file.close()
   })
 
+  it('a member that died before the clock was set back does not keep its partitions', () => {
+    const file = openLogFile(temporary())
+    onTestFinished(() => file.close())
+    const groups = openGroups(file)
+    const HOUR = 3_600_000
+    const now = systemClock.now()
+    groups.renew('g', 'dead', ['usage.v1'], now)
+    expect(groups.divide('g', 'dead', new Map(), now).gained.length).toBeGreaterThan(0)
+    const earlier = now - HOUR
+    expect(groups.members('g', earlier)).toBe(0)
+    groups.renew('g', 'fresh', ['usage.v1'], earlier)
+    const { gained } = groups.divide('g', 'fresh', new Map(), earlier)
+    expect(gained.length).toBe(file.partitions.filter(({ topic }) => topic === 'usage.v1').length)
+    // Had it lived after all, its commit would be refused, and it comes back without partitions.
+    const [claim] = gained
+    expect(groups.commit('g', 'dead', { id: claim?.id ?? 0, generation: (claim?.generation ?? 0) - 1 }, 5)).toBe(false)
+    expect(groups.renew('g', 'dead', ['usage.v1'], earlier)).toBe(false)
+  })
+
   it('divide evenly, whatever the members want to read', () => {
     const file = openLogFile(temporary())
     const groups = openGroups(file)

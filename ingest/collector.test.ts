@@ -261,6 +261,29 @@ describe('live collection', () => {
   })
 })
 
+describe('a clock that is set back', () => {
+  it('does not keep a busy stream from its checkpoints and its progress', async () => {
+    const pages: Page<unknown>[] = Array.from({ length: 40 }, (_, n) => ({ records: [body(n)], next: n }))
+    const source = scripted('a', [...pages, { records: [], next: 39, done: true }])
+    const seen: { checkpoints: number; progress: number }[] = []
+    await collect([
+      {
+        ...source,
+        read: async function* (after, signal) {
+          for await (const page of source.read(after, signal)) {
+            if (seen.push({ checkpoints: state.puts, progress: bus.of('progress.v1').length }) === 5) clock.advance(-3_600_000)
+            clock.advance(200)
+            yield page
+          }
+        },
+      },
+    ])
+    expect(seen).toHaveLength(41)
+    expect((seen[39]?.checkpoints ?? 0) - (seen[5]?.checkpoints ?? 0)).toBeGreaterThan(4)
+    expect((seen[39]?.progress ?? 0) - (seen[5]?.progress ?? 0)).toBeGreaterThan(4)
+  })
+})
+
 describe('a run of ingest', () => {
   const ingest = async (paths: string[]) =>
     runIngest({ sources: await fileSources(paths, { clock, log: silentLogger }), pipeline, bus: bus.bus, run_id: 'run-1', clock, log: silentLogger }, stop.signal)

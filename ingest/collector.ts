@@ -162,7 +162,7 @@ class Stream {
     if (page.found !== undefined) await this.#begin(page.found.map((source) => asCollectorSource(source, this.#source)))
     this.#healed()
     const idle = page.records.length === 0
-    if (page.done === true || idle || clock.now() - this.#stored_at >= this.#every) {
+    if (page.done === true || idle || Math.abs(clock.now() - this.#stored_at) >= this.#every) {
       await this.#waitFor('the store', signal, () => this.#store())
       crashPoint('collector.after-checkpoint')
       await this.#announcer.send({ done: page.done === true }, signal)

@@ -60,7 +60,8 @@ export function createEndpoint(config: EndpointConfig, context: SinkContext, whe
 /** Milliseconds that a Retry-After header asks for: seconds or an HTTP date. */
 export function retryAfterMs(header: string | undefined, now: number): number | undefined {
   if (header === undefined) return undefined
-  if (/^\d{1,9}$/.test(header.trim())) return Number(header.trim()) * 1000
+  // However many: what is too long is cut by delivery.retry_after_max, and is no reason to come sooner.
+  if (/^\d+$/.test(header.trim())) return Number(header.trim()) * 1000
   const at = Date.parse(header)
   return Number.isNaN(at) ? undefined : Math.max(0, at - now)
 }
