@@ -1,4 +1,4 @@
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { ackAlert, listAlerts, showAlert, silenceAlert } from '../alert/actions.ts'
 import { createBus } from '../bus/index.ts'
 import type { Bus } from '../bus/bus.ts'
@@ -6,12 +6,12 @@ import { isoTime } from '../runtime/clock.ts'
 import { parseDuration } from '../runtime/duration.ts'
 import { UsageError } from '../runtime/errors.ts'
 import type { Alert } from '../schemas/alerts.ts'
-import { type Context, loadReadingContext } from './context.ts'
-import { command, type GlobalOptions, print, table } from './program.ts'
+import { type Context, loadUsedContext } from './context.ts'
+import { command, type GlobalOptions, group, print, table } from './program.ts'
 import { person } from './people.ts'
 
 export const alertsCommand = (): Command =>
-  new Command('alerts').description('what the SOC works with, without a browser').addCommand(list()).addCommand(show()).addCommand(ack()).addCommand(silence())
+  group('alerts', 'what the SOC works with, without a browser').addCommand(list()).addCommand(show()).addCommand(ack()).addCommand(silence())
 
 const list = (): Command =>
   command('list', 'alerts, the newest first')
@@ -111,7 +111,7 @@ const silence = (): Command =>
 
 /** Opens the bus of the config, runs, closes. */
 export async function withBus<T>(options: GlobalOptions, work: (bus: Bus, context: Context) => Promise<T>): Promise<T> {
-  const context = loadReadingContext(options)
+  const context = loadUsedContext(options, 'bus')
   const bus = createBus(context.config.bus, context)
   try {
     return await work(bus, context)

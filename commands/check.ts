@@ -1,13 +1,19 @@
+import { accessSync, constants, existsSync } from 'node:fs'
+import path from 'node:path'
 import type { Command } from 'commander'
 import { createSinks } from '../alert/sinks/index.ts'
 import { createBus } from '../bus/index.ts'
 import { createFormats } from '../ingest/formats/index.ts'
+import { PermanentError } from '../runtime/errors.ts'
+import { silentLogger } from '../runtime/log.ts'
 import { openStore } from '../store/index.ts'
+import { readRunFile } from '../store/owner.ts'
 import { attempt, type Check } from './check-part.ts'
 import { receiverChecks } from './check-receivers.ts'
 import { sourceChecks } from './check-sources.ts'
 import { type Context, loadContext } from './context.ts'
 import { command, type GlobalOptions, print } from './program.ts'
+import { openReader } from './reader.ts'
 import { readBooks } from './system.ts'
 
 const PROBE_TIMEOUT_MS = 10_000
@@ -50,26 +56,22 @@ async function offline(context: Context): Promise<Check[]> {
 }
 
 async function probe(context: Context): Promise<Check[]> {
-  const { config, clock, log, file } = context
+  const { config, clock, log, file, data_dir } = context
   // Each has its own time: one that never answers must not make the others look broken.
   const within = (): AbortSignal => AbortSignal.timeout(PROBE_TIMEOUT_MS)
-  const bus = createBus(config.bus, context)
   const checks = [
     await attempt(`bus (${config.bus.kind})`, async () => {
-      await bus.ping(within())
-      return 'answers'
-    }),
-    await attempt(`store (${config.store.kind})`, async () => {
-      const store = await openStore(config.store, context)
+      if (config.bus.kind === 'embedded' && !existsSync(path.join(data_dir, 'bus'))) return notMadeYet(data_dir)
+      const bus = createBus(config.bus, context)
       try {
-        await store.ping(within())
+        await bus.ping(within())
         return 'answers'
       } finally {
-        await store.close()
+        await bus.close()
       }
     }),
+    await attempt(`store (${config.store.kind})`, () => storeAnswer(context, within())),
   ]
-  await bus.close()
   checks.push(...(await sourceChecks(config.sources, { clock, log, file }, PROBE_TIMEOUT_MS)))
   for (const [name, sink] of createSinks(config.alerts, { clock, log, console_url: config.console.public_url })) {
     checks.push(
@@ -82,4 +84,39 @@ async function probe(context: Context): Promise<Check[]> {
     await sink.close?.()
   }
   return checks
+}
+
+/** An embedded store answers through the process that owns it while there is one. */
+async function storeAnswer(context: Context, signal: AbortSignal): Promise<string> {
+  const { config, data_dir } = context
+  const owner = config.store.kind === 'embedded' ? readRunFile(data_dir) : undefined
+  if (owner) {
+    const reader = await openReader(context)
+    try {
+      await reader.rows('SELECT 1')
+      return `answers through the running tokenwatch (pid ${owner.pid})`
+    } finally {
+      await reader.close()
+    }
+  }
+  if (config.store.kind === 'embedded' && !existsSync(path.join(data_dir, 'store'))) return notMadeYet(data_dir)
+  const store = await openStore(config.store, { ...context, log: silentLogger, signal })
+  try {
+    await store.ping(signal)
+    return 'answers'
+  } finally {
+    await store.close()
+  }
+}
+
+/** A check makes nothing: an empty store left behind would be taken for an installation by the commands that look for one. */
+function notMadeYet(data_dir: string): string {
+  let folder = data_dir
+  while (!existsSync(folder)) folder = path.dirname(folder)
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK)
+  } catch {
+    throw new PermanentError(`it would be made in ${data_dir}, but this user may not write in ${folder}: choose another data_dir, or change its owner`)
+  }
+  return `not made yet: the first start makes it in ${data_dir}`
 }

@@ -5,7 +5,9 @@ import { type Config, configSchema } from '../config.ts'
 import { redactText } from '../ingest/redact.ts'
 import { type Clock, systemClock } from '../runtime/clock.ts'
 import { parseConfig, readConfigFile } from '../runtime/config-file.ts'
+import { UsageError } from '../runtime/errors.ts'
 import { createLogger, type Logger } from '../runtime/log.ts'
+import { readRunFile } from '../store/owner.ts'
 import type { GlobalOptions } from './program.ts'
 
 export const DEFAULT_CONFIG_FILE = 'tokenwatch.yaml'
@@ -35,13 +37,26 @@ export function loadContext(options: GlobalOptions): Context {
 }
 
 /**
- * The same for commands that only look: without a config and without --data-dir they find the demo, unless an installation of
- * its own is here, so that `npx tokenwatch query …` beside `npm start` needs no option.
+ * The same for commands that only look: without a config and without --data-dir they find the demo, so that `npx tokenwatch
+ * query …` beside `npm start` needs no option. An installation of its own here comes first, but not before a demo that runs.
  */
 export function loadReadingContext(options: GlobalOptions): Context {
+  if (options.dataDir !== undefined || configFile(options) !== null || !existsSync(DEMO_DATA_DIR)) return loadContext(options)
   const own = existsSync(path.join(DEFAULT_DATA_DIR, 'store'))
-  if (options.dataDir === undefined && configFile(options) === null && !own && existsSync(DEMO_DATA_DIR)) return loadContext({ ...options, dataDir: DEMO_DATA_DIR })
-  return loadContext(options)
+  const prefer_demo = readRunFile(DEMO_DATA_DIR) !== undefined && readRunFile(DEFAULT_DATA_DIR) === undefined
+  return loadContext(own && !prefer_demo ? options : { ...options, dataDir: DEMO_DATA_DIR })
+}
+
+/**
+ * For commands that look at what is there. An embedded directory that nobody has used yet is refused, not made: an empty answer
+ * from a mistyped --data-dir would read like "no alerts".
+ */
+export function loadUsedContext(options: GlobalOptions, part: 'bus' | 'store'): Context {
+  const context = loadReadingContext(options)
+  if (context.config[part].kind !== 'embedded' || existsSync(path.join(context.data_dir, part))) return context
+  throw new UsageError(
+    `there is no data in ${context.data_dir} yet: run \`tokenwatch start\` or \`tokenwatch ingest\` first, or name another directory with --data-dir or --config`,
+  )
 }
 
 export function contextOf(config: Config, file: string | null, options: GlobalOptions): Context {

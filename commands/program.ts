@@ -19,13 +19,29 @@ export function command(name: string, summary: string): Command {
     .exitOverride()
 }
 
+/** A command that only holds others, such as `alerts`. Wrong use of it ends with 2 like everywhere else. */
+export const group = (name: string, summary: string): Command => new Command(name).description(summary).showSuggestionAfterError().exitOverride()
+
 /** Runs and ends the process; a command that must outlive its function (start) resolves only when it has drained. */
 export async function runProgram(program: Command, argv: readonly string[]): Promise<never> {
+  outliveReaders()
   try {
     await program.parseAsync([...argv])
     process.exit(process.exitCode ?? 0)
   } catch (error) {
     process.exit(report(error))
+  }
+}
+
+/**
+ * `tokenwatch query … | head` closes the pipe when it has enough. That is no failure of ours: nothing more is written, commands
+ * end as they would have, and a `start` goes on watching although nobody reads its lines any more.
+ */
+function outliveReaders(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') throw error
+    })
   }
 }
 
@@ -38,9 +54,16 @@ function report(error: unknown): number {
     for (const problem of error.problems) process.stderr.write(`${problem}\n`)
     return 2
   }
-  process.stderr.write(`tokenwatch: ${messageOf(error)}\n`)
+  process.stderr.write(`tokenwatch: ${messageOf(error)}${hintFor(error)}\n`)
   if (process.env['TOKENWATCH_DEBUG'] && error instanceof Error) process.stderr.write(`${error.stack}\n`)
   return 1
+}
+
+/** The system names the path and not what to do about it. */
+function hintFor(error: unknown): string {
+  const { code, path } = error as NodeJS.ErrnoException
+  if (path === undefined || !['EACCES', 'EPERM', 'EROFS', 'ENOSPC'].includes(code ?? '')) return ''
+  return code === 'ENOSPC' ? ' — free some space there' : ' — this user may not write there: choose another folder with --data-dir (or data_dir in the config), or change its owner'
 }
 
 /** One JSON document or text for people. */

@@ -3,7 +3,7 @@
  * command opens the directory itself. A ClickHouse server is asked directly.
  */
 import { claimInput } from '../ingest/sources/file/stdin.ts'
-import { TransientError, UsageError } from '../runtime/errors.ts'
+import { PermanentError, TransientError, UsageError } from '../runtime/errors.ts'
 import { openStore } from '../store/index.ts'
 import { readRunFile } from '../store/owner.ts'
 import type { Store } from '../store/store.ts'
@@ -34,7 +34,12 @@ async function localReader({ config, data_dir, clock, log }: Context): Promise<R
 /** A reader over a store that this process has open already; close() leaves the store alone. */
 export function storeReader(store: Store): Reader {
   async function* read(sql: string, format: string): AsyncIterable<Uint8Array> {
-    yield* (await store.read(sql, { format })).body
+    try {
+      yield* (await store.read(sql, { format })).body
+    } catch (error) {
+      // A statement that the store refuses is wrong use, here as from the owner's HTTP API.
+      throw error instanceof PermanentError ? new UsageError(error.message) : error
+    }
   }
   return { rows: (sql) => parseRows(read(sql, 'JSONEachRow')), read, close: async () => {} }
 }

@@ -1,11 +1,11 @@
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { createBus } from '../bus/index.ts'
 import { isoTime } from '../runtime/clock.ts'
 import { messageOf, UsageError } from '../runtime/errors.ts'
 import type { Reject } from '../schemas/rejects.ts'
 import { topics, type TopicName, topicNames } from '../schemas/topics.ts'
-import { loadReadingContext } from './context.ts'
-import { command, type GlobalOptions, print, table } from './program.ts'
+import { loadUsedContext } from './context.ts'
+import { command, type GlobalOptions, group, print, table } from './program.ts'
 import { openReader } from './reader.ts'
 
 interface RejectRow {
@@ -19,13 +19,13 @@ interface RejectRow {
   detail: string
 }
 
-export const rejectsCommand = (): Command => new Command('rejects').description('records that were refused, with the reason').addCommand(list()).addCommand(retry())
+export const rejectsCommand = (): Command => group('rejects', 'records that were refused, with the reason').addCommand(list()).addCommand(retry())
 
 const list = (): Command =>
   command('list', 'the newest refused records')
     .option('--limit <n>', 'how many', '50')
     .action(async (options: GlobalOptions & { limit: string }) => {
-      const reader = await openReader(loadReadingContext(options))
+      const reader = await openReader(loadUsedContext(options, 'store'))
       try {
         const limit = positive(options.limit, '--limit')
         const rows = await reader.rows<RejectRow>(
@@ -48,7 +48,7 @@ const retry = (): Command =>
   command('retry', 'sends refused events of ours again (a foreign body is not kept: ingest its file again)')
     .option('--reason <reason>', 'only rejects with this reason')
     .action(async (options: GlobalOptions & { reason?: string }) => {
-      const context = loadReadingContext(options)
+      const context = loadUsedContext(options, 'bus')
       const bus = createBus(context.config.bus, context)
       try {
         const found = new Map<string, Reject>()

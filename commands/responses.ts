@@ -1,14 +1,13 @@
-import { Command } from 'commander'
+import type { Command } from 'commander'
 import { decideResponse, listResponses } from '../alert/actions.ts'
 import { isoTime } from '../runtime/clock.ts'
 import type { Response } from '../schemas/responses.ts'
 import { withBus } from './alerts.ts'
 import { person } from './people.ts'
-import { command, type GlobalOptions, print, table } from './program.ts'
+import { command, type GlobalOptions, group, print, table } from './program.ts'
 
 export const responsesCommand = (): Command =>
-  new Command('responses')
-    .description('proposed and running shutdowns')
+  group('responses', 'proposed and running shutdowns')
     .addCommand(list())
     .addCommand(decide('approve', 'issues the shutdown command, if policy, limits and age allow it'))
     .addCommand(decide('deny', 'closes the proposal'))

@@ -23,6 +23,13 @@ describe('storeError', () => {
     expect((constraint as BadRowError).row).toBe(3)
   })
 
+  it('says a thing once, and nothing of how the statement was taken apart', () => {
+    const twice = coded(73, 'Code: 73. DB::Exception: Code: 73. DB::Exception: Unknown format Nope. (UNKNOWN_FORMAT). (UNKNOWN_FORMAT). (UNKNOWN_FORMAT)')
+    expect(storeError(twice, 'read').message).toBe('Code: 73. DB::Exception: Unknown format Nope. (UNKNOWN_FORMAT)')
+    const syntax = coded(62, "Syntax error: failed at position 7 (1): 1. Expected end of query: In scope SELECT formatQuerySingleLine('SELEC 1') AS line. (SYNTAX_ERROR)")
+    expect(storeError(syntax, 'query').message).toBe('Code: 62. DB::Exception: Syntax error: failed at position 7 (1): 1. Expected end of query. (SYNTAX_ERROR)')
+  })
+
   it('lets an abort pass as it is', () => {
     const abort = new DOMException('aborted', 'AbortError')
     expect(storeError(abort, 'query')).toBe(abort)

@@ -64,10 +64,15 @@ export function storeError(error: unknown, what: 'query' | 'insert' | 'read'): E
 
 function engineMessage(error: unknown): string {
   const text = messageOf(error) === '' ? nameOf(error) : messageOf(error)
-  return text
-    .replace(/ \(version [^)]*\)/g, '')
-    .replace(/^(Code: \d+\. DB::Exception: )\1/, '$1')
-    .trim()
+  return (
+    text
+      .replace(/ \(version [^)]*\)/g, '')
+      .replace(/^(Code: \d+\. DB::Exception: )\1+/, '$1')
+      .replace(/( \([A-Z][A-Z0-9_]+\))(\.\1)+/, '$1')
+      // How we take a person's statement apart is nothing that the person wrote.
+      .replace(/\.?\s*:? ?In scope SELECT formatQuerySingleLine\(.*\) AS line/s, '')
+      .trim()
+  )
 }
 
 const nameOf = (error: unknown): string => (error as { errors?: unknown[] }).errors?.map(messageOf).join('; ') ?? (error instanceof Error ? error.name : 'unknown error')

@@ -1,5 +1,5 @@
 /** The front door as a person or a script meets it: exit codes, every problem of a config at once, one owner of the embedded store. */
-import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
@@ -30,6 +30,39 @@ describe('wrong use', () => {
     expect(await runToEnd(['strat'])).toMatchObject({ code: 2, stderr: expect.stringContaining('start') as string })
     expect(await runToEnd(['start', '--role', 'collectt', '--config', write('empty.yaml', '')])).toMatchObject({ code: 2, stderr: expect.stringContaining('collect') as string })
     expect(await runToEnd(['query'])).toMatchObject({ code: 2 })
+    expect(await runToEnd(['alerts', 'lst'])).toMatchObject({ code: 2, stderr: expect.stringContaining('list') as string })
+    expect(await runToEnd(['responses'])).toMatchObject({ code: 2, stderr: expect.stringContaining('approve') as string })
+  })
+
+  it('says what to do about a folder that cannot be written', async () => {
+    // Nobody, not even root, makes a folder there.
+    const { code, stderr } = await runToEnd(['demo', '--data-dir', '/sys/tokenwatch'])
+    expect(code).toBe(1)
+    expect(stderr).toContain('--data-dir')
+    expect(stderr).toContain('may not write')
+  })
+
+  it('neither makes nor reads an empty installation where none is', async () => {
+    const cwd = mkdtempSync(path.join(tmpdir(), 'tokenwatch-nothing-'))
+    for (const args of [
+      ['alerts', 'list'],
+      ['responses', 'list'],
+      ['query', 'SELECT 1'],
+      ['rejects', 'list'],
+    ])
+      expect(await runToEnd(args, { cwd }), args.join(' ')).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('no data in') as string })
+    const checked = await runToEnd(['check', '--probe'], { cwd })
+    expect(checked).toMatchObject({ code: 0, stdout: expect.stringContaining('not made yet') as string })
+    expect(readdirSync(cwd)).toEqual([])
+  })
+
+  it('asks the demo that runs, also where an installation of its own stands still', async () => {
+    const cwd = mkdtempSync(path.join(tmpdir(), 'tokenwatch-beside-'))
+    mkdirSync(path.join(cwd, '.tokenwatch/store'), { recursive: true })
+    mkdirSync(path.join(cwd, '.tokenwatch/demo/store'), { recursive: true })
+    // A living process that does not answer: enough to see who is asked.
+    writeFileSync(path.join(cwd, '.tokenwatch/demo/run.json'), JSON.stringify({ pid: process.pid, url: 'http://127.0.0.1:1', token: 'x' }))
+    expect(await runToEnd(['query', 'SELECT 1'], { cwd })).toMatchObject({ code: 1, stderr: expect.stringContaining('http://127.0.0.1:1 does not answer') as string })
   })
 
   it('shows help with 0 on every command', async () => {
@@ -68,6 +101,7 @@ describe('an embedded installation', { timeout: 120_000 }, () => {
     expect((await run('alerts', 'list', '--json')).stdout.trim()).toBe('[]')
     await eventually('the cut line among the rejects', async () => (await run('rejects', 'list')).stdout.includes('invalid-json'))
     expect(await run('query', 'INSERT INTO usage_events (event_id) VALUES (1)')).toMatchObject({ code: 2 })
+    expect((await run('check', '--probe')).stdout).toMatch(/ok +store \(embedded\): answers through the running tokenwatch/)
 
     const late = write('late.jsonl', line('3') + line('2'))
     const beside = await run('ingest', late, '--json')
@@ -81,6 +115,15 @@ describe('an embedded installation', { timeout: 120_000 }, () => {
     await eventually('the new line, and the old ones once', async () => (await countRows()) === 4)
     expect(await again.stop()).toBe(0)
     expect(await countRows()).toBe(4)
+    expect(await run('query', 'SELEC 1')).toMatchObject({ code: 2, stderr: expect.not.stringContaining('formatQuerySingleLine') as string })
+    expect(await run('check', '--probe')).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('ends quietly when the reader of a pipe has seen enough', async () => {
+    const reading = runTokenwatch(['query', 'SELECT number FROM numbers(900000)', '--config', config])
+    reading.child.stdout?.once('data', () => reading.child.stdout?.destroy())
+    expect(await reading.exited).toBe(0)
+    expect(reading.output()).not.toContain('EPIPE')
   })
 
   it('gives the id that stands for a key, the same that the store has', async () => {
