@@ -1,5 +1,6 @@
 /** What people do and read, over the bus alone: the commands `alerts` and `responses` are thin around these. */
 import type { Bus } from '../bus/bus.ts'
+import type { Clock } from '../runtime/clock.ts'
 import { UsageError } from '../runtime/errors.ts'
 import { freshUuid } from '../runtime/ids.ts'
 import { plainText } from '../runtime/text.ts'
@@ -18,6 +19,7 @@ export interface Act {
   now: number
 }
 
+const ANSWER_POLL_MS = 250
 const never = new AbortController().signal
 
 /** Newest revision of every alert, the newest alert first. */
@@ -54,6 +56,26 @@ export async function decideResponse(bus: Bus, act: 'approve' | 'deny' | 'undo',
   const [first] = await showResponse(bus, given.id)
   return publish(bus, { act, alert_id: null, response_id: first?.response_id ?? given.id, until: null }, given)
 }
+
+/**
+ * The answer to an act of decideResponse as the books have it: what the roles alert (approve, deny) and respond (undo) wrote.
+ * undefined: none within `within_ms`, or at once when no process has that role; the act stands and is answered when one runs.
+ */
+export async function answerTo(bus: Bus, act: AlertAction, { clock, within_ms }: { clock: Clock; within_ms: number }): Promise<Response | undefined> {
+  const mark = `${act.act} ${act.action_id}`
+  const somebody = (await bus.members(act.act === 'undo' ? 'respond' : 'alert')) > 0
+  const until = clock.now() + (somebody ? within_ms : 0)
+  for (;;) {
+    const steps = await showResponse(bus, act.response_id ?? '')
+    // The intent of an undo says that it began, not how it ended.
+    const answer = steps.findLast((step) => step.detail?.startsWith(mark) === true && step.step !== 'intent')
+    if (answer !== undefined || clock.now() >= until) return answer
+    await clock.sleep(ANSWER_POLL_MS, never)
+  }
+}
+
+/** Without the mark that says which act it answers. */
+export const reasonOf = (answer: Response, act: AlertAction): string | null => answer.detail?.slice(`${act.act} ${act.action_id}`.length).replace(/^: /, '') || null
 
 /** What is wrong with the chains on responses.v1; empty: nothing. */
 export async function verifyResponses(bus: Bus, signal: AbortSignal = never): Promise<string[]> {

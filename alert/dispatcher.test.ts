@@ -12,7 +12,7 @@ import type { Finding } from '../schemas/findings.ts'
 import type { Response } from '../schemas/responses.ts'
 import type { TopicName, TopicValue } from '../schemas/topics.ts'
 import { findingOf, type ManualClock, manualClock, MINUTE, NOON } from '../test/support/alert-fixtures.ts'
-import { decideResponse, listAlerts, listResponses, showAlert, verifyResponses } from './actions.ts'
+import { answerTo, decideResponse, listAlerts, listResponses, reasonOf, showAlert, verifyResponses } from './actions.ts'
 import { alertsConfig, responsesConfig } from './config.ts'
 import { createDispatcher, type DispatcherOptions } from './dispatcher.ts'
 
@@ -290,6 +290,22 @@ it('people read and act by the first characters of an id', async () => {
   const action = await decideResponse(bus, 'approve', { id: proposal?.response_id.slice(0, 8) ?? '', who: ' ana\n', why: null, now: clock.now() })
   expect(action).toMatchObject({ response_id: proposal?.response_id, who: 'ana' })
   expect(await all('alert-actions.v1')).toEqual([action])
+})
+
+it('people get the answer to their act, with its reason', async () => {
+  const loop = dispatcher({ people: ['ana'] })
+  await loop.findings(findingOf())
+  const id = (await listResponses(bus))[0]?.response_id ?? ''
+  const answered = async (act: 'approve' | 'deny', who: string) => {
+    const action = await decideResponse(bus, act, { id, who, why: null, now: clock.now() })
+    expect(await answerTo(bus, action, { clock, within_ms: 5_000 }), 'nobody runs').toBeUndefined()
+    await loop.handle({ topic: 'alert-actions.v1', partition: 0, first: 0n, last: 0n, records: [action] }, never)
+    const answer = await answerTo(bus, action, { clock, within_ms: 0 })
+    return [answer?.step, answer === undefined ? null : reasonOf(answer, action)]
+  }
+  expect(await answered('approve', 'bob')).toEqual(['refused', expect.stringContaining('dry-run proposal; set responses.policy')])
+  expect(await answered('deny', 'bob')).toEqual(['refused', 'bob is not in responses.people'])
+  expect(await answered('deny', 'ana')).toEqual(['denied', null])
 })
 
 it('a record that was changed afterwards breaks the chain', async () => {

@@ -105,12 +105,15 @@ export function decideAct(act: AlertAction, alerts: ReadonlyMap<string, Alert>, 
   if (steps.some((step) => step.detail?.startsWith(by.mark ?? '') === true)) return []
   const refuse = (why: string): Response[] => [record(current, 'refused', by, why, context)]
   if (current.step !== 'proposed') return refuse(`this response is already ${current.step}`)
+  // Before the person, because whoever it is: there is nothing to approve.
+  if (current.dry_run && act.act === 'approve') return refuse(DRY_RUN)
   if (!context.config.people.includes(by.who)) return refuse(`${by.who} is not in responses.people`)
   if (act.act === 'deny') return [record(current, 'denied', by, null, context)]
-  if (current.dry_run) return refuse('this is a dry-run proposal; set responses.policy (or responses.detectors) to approve so that the next one can be carried out')
   if (overLimit(1, context)) return abortAll(context, by.mark)
   return [approve(current, by, alerts.get(current.alert_id), context)]
 }
+
+const DRY_RUN = 'this is a dry-run proposal; set responses.policy (or responses.detectors) to approve so that the next one can be carried out'
 
 /** Proposals that nobody decided in time. */
 export function expireDue(context: DecisionContext): Response[] {

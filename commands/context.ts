@@ -49,11 +49,13 @@ export function loadReadingContext(options: GlobalOptions): Context {
 
 /**
  * For commands that look at what is there. An embedded directory that nobody has used yet is refused, not made: an empty answer
- * from a mistyped --data-dir would read like "no alerts".
+ * from a mistyped --data-dir, or from the wrong working directory, would read like "no alerts". A config file that names the
+ * directory is believed: its first start may be under way.
  */
 export function loadUsedContext(options: GlobalOptions, part: 'bus' | 'store'): Context {
   const context = loadReadingContext(options)
-  if (context.config[part].kind !== 'embedded' || existsSync(path.join(context.data_dir, part))) return context
+  const named = context.file !== null && options.dataDir === undefined
+  if (named || context.config[part].kind !== 'embedded' || existsSync(path.join(context.data_dir, part))) return context
   throw new UsageError(
     `there is no data in ${context.data_dir} yet: run \`tokenwatch start\` or \`tokenwatch ingest\` first, or name another directory with --data-dir or --config`,
   )

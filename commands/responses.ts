@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
-import { decideResponse, listResponses } from '../alert/actions.ts'
+import { answerTo, decideResponse, listResponses, reasonOf } from '../alert/actions.ts'
 import { isoTime } from '../runtime/clock.ts'
+import type { AlertAction } from '../schemas/alert-actions.ts'
 import type { Response } from '../schemas/responses.ts'
 import { withBus } from './alerts.ts'
 import { person } from './people.ts'
@@ -32,6 +33,18 @@ const row = (response: Response): string[] => [
   response.detail ?? response.why ?? '',
 ]
 
+/** Deciding takes less than a second; a responder that undoes may need its deadline, whose outcome is in the list later. */
+const ANSWER_MS = 10_000
+const DONE: ReadonlySet<Response['step']> = new Set(['approved', 'denied', 'undone'])
+
+function told(action: AlertAction, answer: Response | undefined, reason: string | null): string {
+  const act = `${action.act} of ${action.response_id} by ${action.who}`
+  const follow = 'follow it with: npx tokenwatch responses list'
+  if (answer === undefined)
+    return `${act} recorded, and not answered yet: a running \`tokenwatch start\` (role ${action.act === 'undo' ? 'respond' : 'alert'}) does that; ${follow}`
+  return `${act}: ${answer.step}${reason === null ? '' : `, ${reason}`}${answer.step === 'approved' ? `; ${follow}` : ''}`
+}
+
 const decide = (act: 'approve' | 'deny' | 'undo', summary: string): Command =>
   command(act, summary)
     .argument('<id>', 'response id, or its first characters')
@@ -40,6 +53,9 @@ const decide = (act: 'approve' | 'deny' | 'undo', summary: string): Command =>
     .action((id: string, options: GlobalOptions & { why?: string; who?: string }) =>
       withBus(options, async (bus, { clock }) => {
         const action = await decideResponse(bus, act, { id, who: person(options.who), why: options.why ?? null, now: clock.now() })
-        print(options, action, () => `${act} of ${action.response_id} by ${action.who} recorded; follow it with: npx tokenwatch responses list`)
+        const answer = await answerTo(bus, action, { clock, within_ms: ANSWER_MS })
+        const reason = answer === undefined ? null : reasonOf(answer, action)
+        print(options, { ...action, answer: answer === undefined ? null : { step: answer.step, reason } }, () => told(action, answer, reason))
+        if (answer !== undefined && !DONE.has(answer.step)) process.exitCode = 1
       }),
     )

@@ -57,12 +57,15 @@ describe('a shutdown', () => {
     expect(proposal).toMatchObject({ step: 'proposed', dry_run: false, target: { kind: 'api-key' } })
     const id = proposal?.response_id ?? ''
 
-    expect((await run('responses', 'approve', id, '--who', 'mallory')).code).toBe(0)
+    expect(await run('responses', 'approve', id, '--who', 'mallory')).toMatchObject({
+      code: 1,
+      stdout: expect.stringContaining('refused, mallory is not in responses.people') as string,
+    })
     // Long enough for an approval to be carried out: alice's takes less than a second below.
     await systemClock.sleep(4_000)
     expect(receiver.received).toEqual([])
 
-    expect((await run('responses', 'approve', id, '--who', 'alice', '--why', 'seen in the logs')).code).toBe(0)
+    expect(await run('responses', 'approve', id, '--who', 'alice', '--why', 'seen in the logs')).toMatchObject({ code: 0, stdout: expect.stringContaining(': approved') as string })
     await eventually('the signed call', () => (receiver?.received.length ?? 0) > 0)
     await systemClock.sleep(2_000)
     expect(receiver.received).toHaveLength(1)
