@@ -2,12 +2,14 @@ import { appendFileSync, mkdirSync } from 'node:fs'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { configSchema } from '../config.ts'
+import { showUsd } from '../alert/render/money.ts'
 import { demoAttribution } from '../demo/attribution.ts'
 import { demoConfig, demoLogDirectory } from '../demo/config.ts'
-import { liveTraffic, writeHistory } from '../demo/writer.ts'
+import { liveTraffic, refuseOtherSeed, writeHistory } from '../demo/writer.ts'
 import { fingerprint, hashKey } from '../ingest/fingerprint.ts'
 import { redactText } from '../ingest/redact.ts'
 import { isRollupCurrent } from '../ledger/rollup.ts'
+import { UsageError } from '../runtime/errors.ts'
 import { createLogger } from '../runtime/log.ts'
 import { shutdownSignal } from '../runtime/shutdown.ts'
 import { type Context, contextOf, DEMO_DATA_DIR } from './context.ts'
@@ -16,7 +18,7 @@ import { command, type GlobalOptions, table } from './program.ts'
 import { progressBar } from './progress-bar.ts'
 import { positive } from './rejects.ts'
 import { roleNames, runRoles } from './roles.ts'
-import { serve } from './serve.ts'
+import { serve, type Served } from './serve.ts'
 import { openSystem, type System } from './system.ts'
 
 export interface DemoOptions extends GlobalOptions {
@@ -38,15 +40,16 @@ export const demoCommand = (): Command =>
 
 export async function runDemo(options: DemoOptions): Promise<void> {
   const context = demoContext(options)
+  if (options.config !== undefined) say('the demo brings its own config; --config is not read')
   const signal = shutdownSignal(context.log)
   const directory = demoLogDirectory(context.data_dir)
-  const writing = progressBar('writing log lines  ')
-  const { lines } = await writeHistory({ seed: options.seed, days: options.days, until: context.clock.now(), directory, onProgress: ({ done }) => writing.update(done, 1) })
-  writing.end()
+  refuseOtherSeed(directory, options.seed)
+  // Before a line is written: two writers would both go on from the same place, and only the store knows that there is one owner.
   const system = await openSystem(context, signal)
   try {
-    const server = await serve(system, roleNames)
+    const server = await serveSomewhere(system)
     try {
+      const lines = await writeLines(options, context, directory)
       say(`${lines.toLocaleString('en')} log lines of a made-up company in ${path.relative('.', directory)}; reading them as your own would be read`)
       const stop = new AbortController()
       const inner = AbortSignal.any([signal, stop.signal])
@@ -61,6 +64,25 @@ export async function runDemo(options: DemoOptions): Promise<void> {
     await system.close()
   }
   say('stopped; everything is kept, the next start goes on from here')
+}
+
+async function writeLines({ seed, days }: DemoOptions, { clock }: Context, directory: string): Promise<number> {
+  const bar = progressBar('writing log lines  ')
+  const { lines } = await writeHistory({ seed, days, until: clock.now(), directory, onProgress: ({ done }) => bar.update(done, 1) })
+  bar.end()
+  return lines
+}
+
+/** A newcomer's port 8787 may be taken, and the demo has no config in which another could be chosen. */
+async function serveSomewhere(system: System): Promise<Served> {
+  try {
+    return await serve(system, roleNames)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    const { config } = system.context
+    say(`${error.message.split(': another')[0]}, so the status page gets a free port`)
+    return serve({ ...system, context: { ...system.context, config: { ...config, console: { ...config.console, listen: '127.0.0.1:0' } } } }, roleNames)
+  }
 }
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`)
@@ -114,12 +136,12 @@ async function loaded({ bus, store, context: { clock } }: System, lines: number,
 
 async function spendTable({ store }: System): Promise<string> {
   const rows = await store.query<{ team: string; requests: string; input: string; output: string; usd: string | null }>(
-    `SELECT team_id AS team, sum(requests) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, toString(round(sum(cost_usd), 2)) AS usd
+    `SELECT team_id AS team, sum(requests) AS requests, sum(input_tokens) AS input, sum(output_tokens) AS output, toString(sum(spend_daily.cost_usd)) AS usd
      FROM ${store.database}.spend_daily GROUP BY team_id ORDER BY sum(cost_usd) DESC`,
   )
   const grouped = (digits: string) => Number(digits).toLocaleString('en')
   return table(
-    ['team', 'requests', 'input tokens', 'output tokens', 'USD'],
-    rows.map((row) => [row.team, grouped(row.requests), grouped(row.input), grouped(row.output), row.usd ?? 'unpriced']),
+    ['team', 'requests', 'input tokens', 'output tokens', 'spend'],
+    rows.map((row) => [row.team, grouped(row.requests), grouped(row.input), grouped(row.output), row.usd === null ? 'unpriced' : showUsd(row.usd)]),
   )
 }

@@ -5,7 +5,7 @@ import { claimInput } from '../ingest/sources/file/stdin.ts'
 import { loadAttribution, readAttribution } from '../ledger/attribution.ts'
 import { loadPrices } from '../ledger/prices.ts'
 import { loadPriceBook, type PriceBook } from '../pricing/price-book.ts'
-import { messageOf } from '../runtime/errors.ts'
+import { messageOf, PermanentError } from '../runtime/errors.ts'
 import { retry } from '../runtime/retry.ts'
 import type { AttributionEntry } from '../schemas/attribution.ts'
 import { openStore } from '../store/index.ts'
@@ -53,11 +53,24 @@ export function readBooks({ config, file }: Context): Pick<System, 'book' | 'att
 /** How long a short command (a `query` of a person) may hold the embedded directory before a start gives up. */
 const LOCK_WAIT_TRIES = 20
 
+/** Said here, in our words: the engine would print its own about a locked file. */
+function refuseSecondOwner(data_dir: string): void {
+  const owner = readRunFile(data_dir)
+  if (owner === undefined) return
+  throw new PermanentError(
+    `tokenwatch is running on ${data_dir} already (pid ${owner.pid}, ${owner.url}), and only one process can own an embedded store. Stop that one, or name another directory with --data-dir; query, alerts and ingest work beside it.`,
+  )
+}
+
 /** Opens the store. A directory that a living owner holds is refused at once; one that a short command holds is waited for. */
 async function openOwn(context: Context, signal: AbortSignal): Promise<Store> {
   const { config, clock, log, data_dir } = context
   const open = () => openStore(config.store, { ...context, signal })
-  if (config.store.kind !== 'embedded' || readRunFile(data_dir)) return open()
+  if (config.store.kind !== 'embedded') return open()
+  const openAlone = (): Promise<Store> => {
+    refuseSecondOwner(data_dir)
+    return open()
+  }
   const held = (error: unknown) => messageOf(error).includes('another process')
-  return retry(open, { clock, signal, log, what: 'the store that another command has open', retryable: held, max_tries: LOCK_WAIT_TRIES, cap_ms: 1_000 })
+  return retry(openAlone, { clock, signal, log, what: 'the store that another command has open', retryable: held, max_tries: LOCK_WAIT_TRIES, cap_ms: 1_000 })
 }

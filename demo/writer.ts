@@ -65,6 +65,11 @@ export async function writeHistory({ seed, days = 21, until, directory, onProgre
   return { lines, from }
 }
 
+/** Throws UsageError when the lines there are those of another company. */
+export function refuseOtherSeed(directory: string, seed: number): void {
+  readState(directory, seed)
+}
+
 export interface LiveOptions {
   seed: number
   /** Divides the gaps between incidents. */
