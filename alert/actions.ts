@@ -30,7 +30,7 @@ export async function listAlerts(bus: Bus, signal: AbortSignal = never): Promise
 
 /** Throws UsageError for an id that fits none, or several. */
 export async function showAlert(bus: Bus, id: string, signal: AbortSignal = never): Promise<Alert> {
-  return found(await listAlerts(bus, signal), (alert) => alert.alert_id, id, 'alert', 'tokenwatch alerts list --all')
+  return found(await listAlerts(bus, signal), (alert) => alert.alert_id, id, 'alert', 'npx tokenwatch alerts list --all')
 }
 
 export const ackAlert = (bus: Bus, act: Act): Promise<AlertAction> => actOnAlert(bus, 'ack', act, null)
@@ -48,7 +48,7 @@ export async function listResponses(bus: Bus, signal: AbortSignal = never): Prom
 /** All steps of one response in order. Throws UsageError for an id that fits none, or several. */
 export async function showResponse(bus: Bus, id: string, signal: AbortSignal = never): Promise<Response[]> {
   const { steps } = await readLedger(bus, signal)
-  return found([...steps.values()], (list) => list[0]?.response_id ?? '', id, 'response', 'tokenwatch responses list')
+  return found([...steps.values()], (list) => list[0]?.response_id ?? '', id, 'response', 'npx tokenwatch responses list')
 }
 
 /** Publishes the act; whether it is allowed is decided by the dispatcher, which writes the answer to responses.v1. */

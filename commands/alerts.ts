@@ -1,11 +1,15 @@
 import type { Command } from 'commander'
-import { ackAlert, listAlerts, showAlert, silenceAlert } from '../alert/actions.ts'
+import { ackAlert, listAlerts, listResponses, showAlert, silenceAlert } from '../alert/actions.ts'
+import { alertDocument } from '../alert/render/document.ts'
+import { showUsd } from '../alert/render/money.ts'
+import { textOf } from '../alert/render/text.ts'
 import { createBus } from '../bus/index.ts'
 import type { Bus } from '../bus/bus.ts'
 import { isoTime } from '../runtime/clock.ts'
 import { parseDuration } from '../runtime/duration.ts'
 import { UsageError } from '../runtime/errors.ts'
 import type { Alert } from '../schemas/alerts.ts'
+import type { Response } from '../schemas/responses.ts'
 import { type Context, loadUsedContext } from './context.ts'
 import { command, type GlobalOptions, group, print, table } from './program.ts'
 import { person } from './people.ts'
@@ -38,7 +42,7 @@ function alertTable(alerts: readonly Alert[], now: number): string {
       stateOf(alert, now),
       alert.detector,
       alert.team_id ?? '-',
-      alert.spend_usd_per_minute === null ? '-' : dollars(alert.spend_usd_per_minute),
+      alert.spend_usd_per_minute === null ? '-' : showUsd(alert.spend_usd_per_minute),
       alert.summary,
     ]),
   )
@@ -47,40 +51,23 @@ function alertTable(alerts: readonly Alert[], now: number): string {
 const stateOf = (alert: Alert, now: number): string =>
   `${alert.state}${alert.backfill ? ' (old)' : ''}${alert.acked_by === null ? '' : `, acked by ${alert.acked_by}`}${(alert.silenced_until ?? 0) > now ? ', silenced' : ''}`
 
-/** Two decimals for people; the exact string is in --json. */
-const dollars = (amount: string): string => Number(amount).toFixed(2)
-
 const show = (): Command =>
   command('show', 'one alert with its evidence')
     .argument('<id>', 'alert id, or its first characters')
     .action((id: string, options: GlobalOptions) =>
-      withBus(options, async (bus) => {
+      withBus(options, async (bus, { config }) => {
         const alert = await showAlert(bus, id)
-        print(options, alert, () =>
-          [
-            alert.title,
-            alert.summary,
-            '',
-            ...Object.entries({
-              id: alert.alert_id,
-              state: alert.state,
-              severity: alert.severity,
-              detector: `${alert.detector} (${alert.reason})`,
-              entity: alert.entity,
-              team: alert.team_id ?? 'unattributed',
-              service: alert.service ?? '-',
-              window: `${isoTime(alert.first_event_time)} … ${isoTime(alert.last_event_time)}`,
-              burn: alert.spend_usd_per_minute === null ? 'unknown' : `${dollars(alert.spend_usd_per_minute)} USD per minute`,
-              spent: alert.spend_usd === null ? 'unknown' : `${dollars(alert.spend_usd)} USD`,
-              techniques: alert.attack.join(', ') || '-',
-            }).map(([name, value]) => `${name.padEnd(10)} ${value}`),
-            '',
-            'evidence',
-            ...Object.entries(alert.evidence).map(([name, value]) => `  ${name}: ${typeof value === 'object' ? JSON.stringify(value) : String(value)}`),
-          ].join('\n'),
-        )
+        const proposals = (await listResponses(bus)).filter(({ alert_id }) => alert_id === alert.alert_id)
+        print(options, alert, () => alertText(alert, proposals[0] ?? null, config.console.public_url))
       }),
     )
+
+/** What a mail about it would say now; --json has the evidence uncut. */
+export function alertText(alert: Alert, proposal: Response | null, console_url: string | null): string {
+  const kind = alert.state
+  const document = alertDocument({ notification_id: alert.alert_id, kind, alert, proposal, sequence: 0 }, console_url)
+  return textOf({ ...document, next: document.next.filter(([, how]) => !how.includes('alerts show')) }).trimEnd()
+}
 
 const ack = (): Command =>
   command('ack', 'says that somebody looks at it; no more notifications')

@@ -57,7 +57,7 @@ export function loadUsedContext(options: GlobalOptions, part: 'bus' | 'store'): 
   const named = context.file !== null && options.dataDir === undefined
   if (named || context.config[part].kind !== 'embedded' || existsSync(path.join(context.data_dir, part))) return context
   throw new UsageError(
-    `there is no data in ${context.data_dir} yet: run \`tokenwatch start\` or \`tokenwatch ingest\` first, or name another directory with --data-dir or --config`,
+    `there is no data in ${context.data_dir} yet: run \`npx tokenwatch start\` or \`npx tokenwatch ingest\` first, or name another directory with --data-dir or --config`,
   )
 }
 

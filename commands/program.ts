@@ -1,6 +1,7 @@
 /** What all commands share: global options, exit codes and how an error is shown. */
 import { Command, CommanderError } from 'commander'
 import { messageOf, UsageError } from '../runtime/errors.ts'
+import { plainText } from '../runtime/text.ts'
 
 export interface GlobalOptions {
   config?: string
@@ -71,8 +72,11 @@ export function print(options: GlobalOptions, document: unknown, text: () => str
   process.stdout.write(options.json ? `${JSON.stringify(document, (_, value: unknown) => (typeof value === 'bigint' ? value.toString() : value), 2)}\n` : `${text()}\n`)
 }
 
-/** Columns as wide as their widest cell; the last one is not padded. */
-export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
+const CELL = 1000
+
+/** Columns as wide as their widest cell; the last one is not padded. Cells are shown as plain text, whatever stands in them. */
+export function table(header: readonly string[], given: readonly (readonly string[])[]): string {
+  const rows = given.map((cells) => cells.map((cell) => plainText(cell, CELL)))
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)))
   const line = (cells: readonly string[]) => cells.map((cell, column) => (column === cells.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join('  ')
   return [line(header), ...rows.map(line)].join('\n')

@@ -69,6 +69,8 @@ function factsOf(alert: Alert): [string, string][] {
   return [
     ['Severity', alert.severity],
     ['State', alert.state],
+    ...(alert.acked_by === null ? [] : [['Taken by', shown(alert.acked_by)] as [string, string]]),
+    ...(alert.silenced_until === null ? [] : [['Silent until', isoTime(alert.silenced_until)] as [string, string]]),
     ['Detector', `${alert.detector} (${shown(alert.reason)})`],
     ['Entity', shown(alert.entity)],
     ...optional.filter((row): row is [string, string] => row[1] !== null).map(([name, value]): [string, string] => [name, shown(value)]),
@@ -114,12 +116,12 @@ function proposalRows(proposal: Response): [string, string][] {
 
 function nextSteps(alert: Alert, proposal: Response | null, consoleUrl: string | null): [string, string][] {
   const steps: [string, string][] = [
-    ['Read it', `tokenwatch alerts show ${alert.alert_id}`],
-    ['Take it', `tokenwatch alerts ack ${alert.alert_id}`],
+    ['Read it', `npx tokenwatch alerts show ${alert.alert_id}`],
+    ['Take it', `npx tokenwatch alerts ack ${alert.alert_id}`],
   ]
   if (proposal !== null && proposal.step === 'proposed') {
-    if (proposal.dry_run) steps.push(['See what would be done (dry-run)', 'tokenwatch responses list'])
-    else steps.push(['Carry it out', `tokenwatch responses approve ${proposal.response_id}`], ['Refuse it', `tokenwatch responses deny ${proposal.response_id}`])
+    if (proposal.dry_run) steps.push(['See what would be done (dry-run)', 'npx tokenwatch responses list'])
+    else steps.push(['Carry it out', `npx tokenwatch responses approve ${proposal.response_id}`], ['Refuse it', `npx tokenwatch responses deny ${proposal.response_id}`])
   }
   if (consoleUrl !== null) steps.push(['Console', `${consoleUrl.replace(/\/$/, '')}/alerts/${alert.alert_id}`])
   return steps

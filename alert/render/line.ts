@@ -18,7 +18,7 @@ export function lineOf(notification: Notification, colour: boolean): string {
     shown(alert.team_id ?? '-', 60),
     shown(alert.api_key_id ?? alert.entity, 80),
     `${kind === 'firing' ? '' : `${kind}: `}${shown(alert.summary, 300)}`,
-    `${showUsd(alert.spend_usd_per_minute)}/min`,
+    alert.spend_usd_per_minute === null ? 'cost unknown' : `${showUsd(alert.spend_usd_per_minute)}/min`,
   ]
   return `${parts.join('  ')}\n${proposal === null || proposal.step !== 'proposed' ? '' : `  proposal: ${proposalLine(proposal)}  (${proposal.response_id})\n`}`
 }
