@@ -5,6 +5,7 @@ import { shutdownSignal } from '../runtime/shutdown.ts'
 import { configFile, DEFAULT_CONFIG_FILE, loadContext } from './context.ts'
 import { runDemo } from './demo.ts'
 import { command, type GlobalOptions } from './program.ts'
+import { reloadOnHangup } from './reload.ts'
 import { parseRoles, type Role, roleNames, runRoles } from './roles.ts'
 import { serve } from './serve.ts'
 import { openSystem } from './system.ts'
@@ -26,6 +27,7 @@ async function run(options: GlobalOptions, roles: readonly Role[]): Promise<void
   const context = loadContext(options)
   const signal = shutdownSignal(context.log)
   const system = await openSystem(context, signal)
+  const stopReloading = reloadOnHangup(system, options)
   try {
     const server = await serve(system, roles)
     try {
@@ -35,6 +37,7 @@ async function run(options: GlobalOptions, roles: readonly Role[]): Promise<void
       await server.close()
     }
   } finally {
+    stopReloading()
     await system.close()
   }
 }

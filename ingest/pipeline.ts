@@ -7,7 +7,7 @@ import type { AttributionEntry } from '../schemas/attribution.ts'
 import { type Fragment, fragment as fragmentSchema } from '../schemas/fragments.ts'
 import type { Reject } from '../schemas/rejects.ts'
 import { parseAddress, truncated } from './address.ts'
-import { createAttribution } from './attribution.ts'
+import { type Attribution, createAttribution } from './attribution.ts'
 import { type Complete, createComplete, hashedUser, type PipelineEvent, type Privacy } from './complete.ts'
 import { type Geo, openGeo } from './enrich.ts'
 import type { Format, ParsedEvent } from './format.ts'
@@ -27,7 +27,7 @@ export interface PipelineOptions {
   formats: readonly Format[]
   hash_key: string
   /** Who owns what since when; see ledger/attribution.ts for the reader of the config. */
-  attribution: readonly AttributionEntry[]
+  attribution: readonly AttributionEntry[] | Attribution
   rater: Pick<Rater, 'rate'>
   privacy: Privacy
   /** Default: the databases that come along, opened at the first public address. */
@@ -67,7 +67,7 @@ const DAY_MS = 86_400_000
 
 export function createPipeline(options: PipelineOptions): Pipeline {
   const cleaner = createCleaner({ emails: options.privacy.user_ids === 'hash' })
-  const attribution = createAttribution(options.attribution)
+  const attribution = 'lookup' in options.attribution ? options.attribution : createAttribution(options.attribution)
   const { rater, privacy, hash_key, geo = openGeo() } = options
   return pipelineOf(options.formats, { cleaner, complete: createComplete({ cleaner, geo, attribution, rater, privacy, hash_key }), options })
 }
