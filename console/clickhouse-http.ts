@@ -11,6 +11,7 @@ import type { HttpAnswer, HttpRequest, Route } from '../runtime/http.ts'
 import { freshUuid } from '../runtime/ids.ts'
 import { codeOfError } from '../store/errors.ts'
 import type { Store } from '../store/store.ts'
+import { nativeOfVersion } from './native.ts'
 
 const MAX_SQL_BYTES = 1_048_576
 
@@ -42,10 +43,12 @@ async function answerQuery(store: Pick<Store, 'database' | 'read'>, request: Htt
   }
   try {
     checkDatabase(store.database, request)
+    checkCompression(request)
     const sql = await statementOf(request)
     const format = request.query.get('default_format') ?? headerOf(request, 'x-clickhouse-format')
     const result = await store.read(sql, { format: format ?? 'TabSeparated', fields: fieldsOf(request.query), signal: request.signal })
-    const body = await started(result.body)
+    const version = Number(request.query.get('client_protocol_version') ?? 0)
+    const body = await started(result.format === 'Native' && version > 0 ? inVersion(result.body, version) : result.body)
     const headers = { ...base, 'content-type': result.content_type, 'x-clickhouse-format': result.format }
     if (!wantsGzip(request)) return { headers, body }
     return { headers: { ...headers, 'content-encoding': 'gzip' }, body: through(body, createGzip({ level: 1 })) }
@@ -87,6 +90,18 @@ function checkDatabase(database: string, request: HttpRequest): void {
   const asked = request.query.get('database') ?? headerOf(request, 'x-clickhouse-database')
   if (asked === null || asked === '' || [database, 'default', 'system', 'information_schema'].includes(asked)) return
   throw new PermanentError(`Code: 81. DB::Exception: Database ${asked.replace(/\W/g, '_')} does not exist; the tables are in ${database}`)
+}
+
+/** ClickHouse's own framing of compressed blocks: a client that asked for it cannot read anything else. */
+function checkCompression(request: HttpRequest): void {
+  if (request.query.get('compress') === '1')
+    throw new PermanentError('Code: 36. DB::Exception: compress=1 (LZ4, ZSTD) is not offered here: choose gzip (enable_http_compression=1) or no compression in the client')
+}
+
+async function* inVersion(body: AsyncIterable<Uint8Array>, version: number): AsyncIterable<Uint8Array> {
+  const chunks: Uint8Array[] = []
+  for await (const chunk of body) chunks.push(chunk)
+  yield nativeOfVersion(Buffer.concat(chunks), version)
 }
 
 /** Reads up to the first bytes, so that a statement that fails at once still gets an error status. */

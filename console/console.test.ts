@@ -95,6 +95,72 @@ describe('the official client on /query', () => {
   })
 })
 
+describe('Native for drivers of the binary protocol (clickhouse-go, Grafana)', () => {
+  const native = async (query: string, version: number): Promise<Buffer> =>
+    Buffer.from(await (await sql(`/query?default_format=Native&client_protocol_version=${version}`, { method: 'POST', body: query })).arrayBuffer())
+  // One expression per way of writing a column, with 70,001 rows, so that there are several blocks.
+  const expressions = [
+    'toUInt8(1)',
+    'number',
+    'toInt256(number)',
+    'toFloat32(1.5)',
+    'toString(number)',
+    "toFixedString('ab', 2)",
+    "toDecimal128('1.5', 12)",
+    'toDecimal32(1, 2)',
+    'toDate(number % 9)',
+    "toDateTime64(number, 3, 'UTC')",
+    'reinterpretAsUUID(number)',
+    "toIPv6('::1')",
+    "CAST('b, (c', 'Enum8(\\'a\\' = 1, \\'b, (c\\' = 2)')",
+    'if(number % 3 = 0, NULL, toString(number))',
+    'range(number % 4)',
+    'arrayMap(x -> [toString(x)], range(number % 3))',
+    'map(toString(number), [number])',
+    "CAST((1, 'x', [2]), 'Tuple(a UInt8, `b c` String, d Array(UInt16))')",
+    'toLowCardinality(toString(number % 700))',
+    'CAST(if(number % 3 = 0, NULL, toString(number % 5)) AS LowCardinality(Nullable(String)))',
+    'arrayMap(x -> toLowCardinality(toString(x)), range(number % 3))',
+    "CAST([], 'Array(LowCardinality(String))')",
+    'NULL',
+  ]
+  const query = `SELECT ${expressions.map((expression, index) => `${expression} AS column_${index}_`).join(', ')} FROM numbers(70001)`
+  const count = (bytes: Buffer, text: string | Buffer): number => {
+    let found = 0
+    for (let at = bytes.indexOf(text); at >= 0; at = bytes.indexOf(text, at + 1)) found++
+    return found
+  }
+
+  it('has the header of each block and the flag of each column, and nothing else is touched', async () => {
+    const plain = await native(query, 0)
+    expect(plain.toString('latin1', 0, 5)).not.toBe('Code:')
+    const blocks = count(plain, 'column_0_')
+    expect(blocks).toBeGreaterThan(1)
+    const { meta } = (await (await sql('/query?default_format=JSON', { method: 'POST', body: `${query} LIMIT 0` })).json()) as { meta: { type: string }[] }
+    const types = meta.map(({ type }) => type)
+    expect(types).toHaveLength(expressions.length)
+    for (const [version, flag] of [
+      [54_460, 1],
+      [54_400, 0],
+    ] as const) {
+      const converted = await native(query, version)
+      expect(converted.length).toBe(plain.length + blocks * (8 + flag * expressions.length))
+      expect(count(converted, Buffer.from([1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0, expressions.length]))).toBe(blocks)
+      for (const [index, type] of types.entries()) {
+        const head = Buffer.concat([Buffer.from(`column_${index}_`), Buffer.from([type.length]), Buffer.from(type), Buffer.from(flag === 1 ? [0] : [])])
+        expect(count(converted, head), `${type} in version ${version}`).toBe(blocks)
+      }
+    }
+  }, 30_000)
+
+  it('says so where it cannot', async () => {
+    const variant = await sql('/query?default_format=Native&client_protocol_version=54460', { method: 'POST', body: 'SELECT sumState(number) AS s FROM numbers(3)' })
+    expect(await variant.text()).toMatch(/^Code: 50\. DB::Exception: a column of the type AggregateFunction .*toString/)
+    const framed = await sql('/query?compress=1&default_format=Native', { method: 'POST', body: 'SELECT 1' })
+    expect([framed.status, framed.headers.get('x-clickhouse-exception-code')]).toEqual([400, '36'])
+  })
+})
+
 describe('/query by hand', () => {
   it('takes SQL in the URL, in the body, with a format in either', async () => {
     expect(await (await sql('/query?query=SELECT%201')).text()).toBe('1\n')
