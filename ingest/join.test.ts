@@ -188,6 +188,62 @@ describe('the join', () => {
     await bus.close()
   })
 
+  it('keeps what it has taken and not yet saved when another event of the partition is refused', async () => {
+    const bus = openEmbeddedBus({ directory: path.join(directory, 'unsaved') }, deps)
+    const refused = { left: 2 }
+    const refusing = new Proxy(bus, {
+      get: (target, name) => {
+        const member: unknown = Reflect.get(target, name)
+        if (name === 'publish' && refused.left > 0) return async () => (refused.left--, Promise.reject(new PermanentError('no')))
+        return typeof member === 'function' ? member.bind(target) : member
+      },
+    })
+    const state = createMemoryState()
+    const gate = { opened: Promise.resolve(), waiting: 0 }
+    const slow = { ...state, put: async (...given: Parameters<typeof state.put>) => (gate.waiting++, await gate.opened, state.put(...given)) }
+    let now = AT
+    let tick = Promise.withResolvers<void>()
+    const clock = {
+      now: () => now,
+      sleep: (ms: number, signal?: AbortSignal) => {
+        if (ms !== 77) return systemClock.sleep(Math.min(Math.max(0, ms), 5), signal)
+        signal?.addEventListener('abort', () => tick.resolve())
+        return tick.promise
+      },
+    }
+    const nextTick = async () => {
+      tick.resolve()
+      tick = Promise.withResolvers<void>()
+      await systemClock.sleep(50)
+    }
+    const stop = new AbortController()
+    const running = runJoin({ clock, log: silentLogger, bus: refusing, state: slow, pipeline, options: { wait: 100_000, tick_every: 77, save_every: 1 } }, stop.signal)
+    // The same request in two runs of ingest: two requests in one partition.
+    const [first = [], second = []] = ['r-1', 'r-2'].map((run_id) => fragments(rows(1).gateway).map((part) => ({ ...part, run_id })))
+    await bus.publish('fragments.v1', first)
+    await until(async () => (await state.list('join')).size === 1)
+    now += 60_000
+    const opening = Promise.withResolvers<void>()
+    gate.opened = opening.promise
+    gate.waiting = 0
+    await bus.publish('fragments.v1', second)
+    await until(() => gate.waiting === 1)
+    // The first has waited long enough and is refused, while the second is on its way into the store.
+    now += 50_000
+    await nextTick()
+    await until(() => refused.left === 0)
+    await nextTick()
+    opening.resolve()
+    const told = async (count: number) => (await nextTick(), (await eventsOn(bus)).length === count)
+    await until(() => told(1))
+    now += 60_000
+    await until(() => told(2))
+    expect((await eventsOn(bus)).map(({ run_id }) => run_id)).toEqual(['r-1', 'r-2'])
+    stop.abort()
+    await running.catch(() => {})
+    await bus.close()
+  })
+
   it('loses nothing when it is cut off between any two steps', { timeout: 60_000 }, async () => {
     const random = seededRandom(11)
     const bus = openEmbeddedBus({ directory: path.join(directory, 'cuts') }, deps)

@@ -71,6 +71,8 @@ class Join {
   readonly #options: JoinOptions
   readonly #signal: AbortSignal
   readonly #tables = new Map<number, JoinTable>()
+  /** Ours, also those whose table must be read again. */
+  readonly #partitions = new Set<number>()
   #turn: Promise<unknown> = Promise.resolve()
   #next_save: Promise<void> | undefined
   #last_save: Promise<unknown> = Promise.resolve()
@@ -93,6 +95,7 @@ class Join {
     await this.#save()
     await this.#exclusive(async () => {
       for (const { partition } of partitions) {
+        this.#partitions.delete(partition)
         this.#tables.delete(partition)
         waitingRequests.remove({ partition: `${partition}` })
       }
@@ -116,7 +119,7 @@ class Join {
       await clock.sleep(this.#options.tick_every, signal)
       if (signal.aborted) return
       await this.#exclusive(async () => {
-        for (const partition of this.#tables.keys()) await this.#work(partition, (table) => table.due(clock.now()))
+        for (const partition of this.#partitions) await this.#work(partition, (table) => table.due(clock.now()))
       })
         .then(() => this.#save())
         .catch((error: unknown) => {
@@ -135,7 +138,8 @@ class Join {
       waitingRequests.set({ partition: `${partition}` }, table.waiting)
       if (table.dropped > before) droppedTotal.inc({ partition: `${partition}` }, table.dropped - before)
     } catch (error) {
-      this.#tables.delete(partition)
+      // First what was settled before it: whoever waits for that save would commit parts of a table that is gone.
+      await this.#save().finally(() => this.#tables.delete(partition))
       throw error
     }
   }
@@ -159,6 +163,8 @@ class Join {
   async #table(partition: number): Promise<JoinTable> {
     const known = this.#tables.get(partition)
     if (known !== undefined) return known
+    // Before it is read: what fails here or later is tried again at the next tick, whether or not a part comes meanwhile.
+    this.#partitions.add(partition)
     const { state, log } = this.#deps
     const prefix = `${partition} `
     const entries = await this.#store(() => state.list(JOIN_SCOPE))
