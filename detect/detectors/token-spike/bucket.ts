@@ -1,6 +1,7 @@
 /** What one key did in one bucket of five minutes: sums that only grow, so the order of events does not matter. */
 import { usdToPico } from '../../../pricing/money.ts'
 import type { UsageEvent } from '../../../schemas/usage.ts'
+import { type Emissions, nothingTold } from '../../emissions.ts'
 import { microOf } from '../../money.ts'
 
 export const BUCKET_MS = 300_000
@@ -14,7 +15,7 @@ interface ModelUse {
   pico: bigint
 }
 
-export interface Bucket {
+export interface Bucket extends Emissions {
   start: number
   first: number
   last: number
@@ -30,9 +31,6 @@ export interface Bucket {
   models: Map<string, ModelUse>
   /** Addresses that the key had not used before this bucket. */
   fresh_addresses: string[]
-  /** Emissions so far and the size (multiple of the bound) at the last one: a finding is revised each time it doubles. */
-  emitted: number
-  emitted_at: number
   owner: Owner
 }
 
@@ -60,8 +58,7 @@ export function newBucket(event: UsageEvent): Bucket {
     unpriced: 0,
     models: new Map(),
     fresh_addresses: [],
-    emitted: 0,
-    emitted_at: 0,
+    ...nothingTold,
     owner: ownerOf(event),
   }
 }

@@ -3,7 +3,7 @@ import type { UsageEvent } from '../../../schemas/usage.ts'
 import type { DetectedFinding, DetectorInput, DetectorSpec, Step } from '../../detector.ts'
 import { type Bucket, startOf } from './bucket.ts'
 import { type TokenSpikeConfig, tokenSpikeConfig } from './config.ts'
-import { ATTACK, judge, tell } from './judge.ts'
+import { ATTACK, isMature, isUnusual, judge, tell } from './judge.ts'
 import { SpikeState } from './state.ts'
 
 export const tokenSpike: DetectorSpec<'usage.v1', SpikeState, TokenSpikeConfig> = {
@@ -11,7 +11,7 @@ export const tokenSpike: DetectorSpec<'usage.v1', SpikeState, TokenSpikeConfig> 
   summary: 'Spend, tokens or requests of a key far above its own profile by hour of day, or above its team for a new key',
   config: tokenSpikeConfig,
   example: { min_usd_per_bucket: '1.00', cold_start: '3d' },
-  version: '1',
+  version: '2',
   topics: ['usage.v1'],
   attack: ATTACK,
   keys: (event) => [keyOf(event), poolOf(event)],
@@ -27,24 +27,25 @@ function onEvent(state: SpikeState, { event }: Extract<DetectorInput<'usage.v1'>
   const entity = keyOf(event)
   const bucket = state.add(event, entity)
   state.catchUp(startOf(event.event_time), now)
-  const verdict = judge(state, entity, bucket, config)
+  const verdict = judge(state, entity, bucket, now, config)
   const finding = verdict && tell(state, entity, bucket, verdict, false)
   return withWake(state, now, finding ? [finding] : [])
 }
 
 function onTick(state: SpikeState, tick: number, config: TokenSpikeConfig): Step<SpikeState> {
   const findings: DetectedFinding[] = []
-  const look = (entity: string, bucket: Bucket, closing: boolean): boolean => {
-    const verdict = judge(state, entity, bucket, config)
+  const look = (entity: string, bucket: Bucket, now: number, closing: boolean): boolean => {
+    const verdict = judge(state, entity, bucket, now, config)
     const finding = verdict && tell(state, entity, bucket, verdict, closing)
     if (finding) findings.push(finding)
-    return verdict !== undefined
+    if (verdict !== undefined || !state.pool || !closing) return verdict !== undefined
+    return isMature(state, bucket, config) && isUnusual(state, bucket, config) !== undefined
   }
-  state.close(tick, (entity, bucket) => look(entity, bucket, true))
+  state.close(tick, (entity, bucket, at) => look(entity, bucket, at, true))
   // Only then: what is still open must not be judged by a past that this tick has yet to close.
   for (const [start, buckets] of state.ready(tick)) {
     state.catchUp(start, tick)
-    for (const [entity, bucket] of buckets) look(entity, bucket, false)
+    for (const [entity, bucket] of buckets) look(entity, bucket, tick, false)
   }
   return withWake(state, tick, findings)
 }

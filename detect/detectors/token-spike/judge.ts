@@ -4,17 +4,16 @@ import { picoToUsd, usdToPico } from '../../../pricing/money.ts'
 import type { Evidence } from '../../../schemas/findings.ts'
 import type { Severity } from '../../../schemas/scalars.ts'
 import type { DetectedFinding } from '../../detector.ts'
+import { hasNews } from '../../emissions.ts'
 import { microOf, perMinute } from '../../money.ts'
 import { counted, dollars, subjectOf } from '../../sentence.ts'
 import { BUCKET_MS, type Bucket, sizesOf } from './bucket.ts'
 import type { TokenSpikeConfig } from './config.ts'
-import type { Bounds } from './profile.ts'
+import { type Bounds, LAG } from './profile.ts'
 import type { SpikeState } from './state.ts'
 
 export const ATTACK = ['T1496.004', 'AML.T0034', 'LLM10:2025'] as const
 
-/** Two hours of use spread over the first days: with fewer active buckets there is nothing to compare with. */
-const MIN_ACTIVE = 24
 /** The pool has seen this many buckets of its keys before it judges anybody. */
 const MIN_POOL = 300
 
@@ -25,24 +24,36 @@ export interface Verdict {
   bounds: Bounds | null
 }
 
-export function judge(state: SpikeState, entity: string, bucket: Bucket, config: TokenSpikeConfig): Verdict | undefined {
-  const member = state.members.get(entity)
-  const grown = member !== undefined && bucket.start - member.since >= config.cold_start && member.active >= MIN_ACTIVE
-  if (state.pool) return grown ? undefined : judgeYoung(state, bucket, config)
-  if (grown) {
-    const bounds = state.profile.bounds(bucket.start)
-    return bounds && exceeds(bucket, bounds, config)
-  }
-  const cap = config.cold_start_cap_usd === null ? null : usdToPico(config.cold_start_cap_usd)
-  return cap !== null && bucket.pico > cap ? { reason: 'cold-start-cap', ratio: Number(bucket.pico) / Number(cap), bounds: null } : undefined
+/**
+ * A key with a past is judged by its own state, a young one by its pool (baseline of the team, and the cap): never by both, because a
+ * finding has one writer who counts its revisions.
+ */
+export function judge(state: SpikeState, entity: string, bucket: Bucket, now: number, config: TokenSpikeConfig): Verdict | undefined {
+  if (now < bucket.start - (LAG - 1) * BUCKET_MS) return undefined // what says whether it is young is not closed yet
+  if (state.isGrown(entity, bucket.start, config.cold_start) === state.pool) return undefined
+  return state.pool ? (judgeByPool(state, bucket, config) ?? judgeByCap(bucket, config)) : isUnusual(state, bucket, config)
 }
 
-function judgeYoung(state: SpikeState, bucket: Bucket, config: TokenSpikeConfig): Verdict | undefined {
-  const { since } = state.profile
+/** Above the bounds of its own state, whoever judges it: a pool must not learn what a grown key was alerted for. */
+export function isUnusual(state: SpikeState, bucket: Bucket, config: TokenSpikeConfig): Verdict | undefined {
   const bounds = state.profile.bounds(bucket.start)
-  if (since === null || bounds === undefined || bucket.start - since < config.cold_start || bounds.buckets < MIN_POOL) return undefined
-  const verdict = exceeds(bucket, bounds, config)
+  return bounds && exceeds(bucket, bounds, config)
+}
+
+function judgeByCap({ pico }: Bucket, { cold_start_cap_usd }: TokenSpikeConfig): Verdict | undefined {
+  const cap = cold_start_cap_usd === null ? null : usdToPico(cold_start_cap_usd)
+  return cap !== null && pico > cap ? { reason: 'cold-start-cap', ratio: Number(pico) / Number(cap), bounds: null } : undefined
+}
+
+function judgeByPool(state: SpikeState, bucket: Bucket, config: TokenSpikeConfig): Verdict | undefined {
+  const verdict = isMature(state, bucket, config) ? isUnusual(state, bucket, config) : undefined
   return verdict && { ...verdict, reason: 'new-key-spike' }
+}
+
+/** Has a pool seen enough to judge others? */
+export function isMature({ profile }: SpikeState, bucket: Bucket, config: TokenSpikeConfig): boolean {
+  const bounds = profile.bounds(bucket.start)
+  return profile.since !== null && bounds !== undefined && bucket.start - profile.since >= config.cold_start && bounds.buckets >= MIN_POOL
 }
 
 function exceeds(bucket: Bucket, bounds: Bounds, config: TokenSpikeConfig): Verdict | undefined {
@@ -60,11 +71,10 @@ function exceeds(bucket: Bucket, bounds: Bounds, config: TokenSpikeConfig): Verd
 
 /** The finding, or undefined if nothing worth telling happened since the last emission. */
 export function tell(state: SpikeState, entity: string, bucket: Bucket, verdict: Verdict, closing: boolean): DetectedFinding | undefined {
-  const grown = closing ? bucket.requests !== bucket.emitted_at : bucket.emitted === 0 || bucket.requests >= 2 * bucket.emitted_at
-  if (!grown) return undefined
-  bucket.emitted++
-  bucket.emitted_at = bucket.requests
   const burn = perMinute(bucket.pico, bucket.first, bucket.last)
+  const severity = severityOf(burn, bucket, verdict)
+  // All that was used, in units of about the same worth: it doubles when what is large in it doubles.
+  if (!hasNews(bucket, microOf(bucket.pico) + bucket.tokens + bucket.requests, severity, closing)) return undefined
   const { api_key_id, owner_ref, team_id, service, provider } = bucket.owner
   return {
     revision: bucket.emitted,
@@ -73,7 +83,7 @@ export function tell(state: SpikeState, entity: string, bucket: Bucket, verdict:
     window_end: bucket.start + BUCKET_MS,
     first_event_time: bucket.first,
     last_event_time: bucket.last,
-    severity: severityOf(burn, bucket, verdict),
+    severity,
     reason: verdict.reason,
     title: titleOf(verdict),
     summary: summaryOf(entity, bucket, verdict, burn, closing),

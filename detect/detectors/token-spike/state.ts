@@ -7,18 +7,27 @@ import { LAG, Profile } from './profile.ts'
 /** What a person would call "used before": bounded, the longest unused one goes. */
 const KNOWN_MODELS = 64
 const KNOWN_ADDRESSES = 128
-const MEMBERS = 512
-/** A level that has lasted six hours is the new normal: from then on it is learnt. */
-const STREAK_LEARNT = 72
-/** A guard for a runner that is far behind: a week of open buckets. More are closed as they are. */
+/** Keys that a pool remembers (about 60 bytes each); beyond that the longest unused one is new when it comes back. */
+const MEMBERS = 4096
+/** Two hours of use spread over the first days: with fewer active buckets there is nothing to compare with. */
+const MIN_ACTIVE = 24
+/**
+ * What has been out of character for three days is the new normal and is learnt. Sooner, and a burn of half a day would hide the next
+ * one for weeks: the band's edge is its highest thousandth, and three buckets are enough to move it.
+ */
+const UNUSUAL_LEARNT_MS = 3 * 86_400_000
+/** A nightly job that is new fires once a day: so long without firing, and the three days begin again. */
+const UNUSUAL_GAP_MS = 36 * 3_600_000
+/** A guard for a runner that is far behind: a week of open buckets. Beyond that the oldest are closed as they are. */
 const OPEN_LIMIT = 2016
 
 export interface Member {
   since: number
-  /** Closed buckets with at least one request. */
+  /** Closed buckets with at least one request, and those of them that are too young to count for every open bucket. */
   active: number
-  /** Buckets in a row that fired. */
-  streak: number
+  recent: number[]
+  /** Out of character since and until; null: not lately. */
+  unusual: [number, number] | null
 }
 
 export class SpikeState {
@@ -48,9 +57,17 @@ export class SpikeState {
 
   member(entity: string, start: number): Member {
     let member = this.members.get(entity)
-    if (member === undefined) this.members.set(entity, (member = { since: start, active: 0, streak: 0 }))
+    if (member === undefined) this.members.set(entity, (member = { since: start, active: 0, recent: [], unusual: null }))
     else if (start < member.since) member.since = start
     return member
+  }
+
+  /** Has this key a past of its own? Rests on the same closed buckets as the bound, so that key and pool always agree who judges. */
+  isGrown(entity: string, start: number, cold_start: number): boolean {
+    const member = this.members.get(entity)
+    if (member === undefined || start - member.since < cold_start) return false
+    const known = member.recent.filter((closed) => closed <= start - LAG * BUCKET_MS).length
+    return member.active + known >= MIN_ACTIVE
   }
 
   /** Learns the silence up to LAG before `start`, as far as event time has passed it: that makes the bound of `start` known. */
@@ -64,14 +81,16 @@ export class SpikeState {
     return this.open.until(startOf(Math.max(0, now)) + (LAG - 1) * BUCKET_MS)
   }
 
-  /** Closes what ends at or before `now`, oldest first. `judge` says whether the bucket fired. */
-  close(now: number, judge: (entity: string, bucket: Bucket) => boolean): void {
-    for (const [start, open] of this.open.until(this.open.size > OPEN_LIMIT ? Infinity : now - BUCKET_MS)) {
+  /** Closes what ends at or before `now`, oldest first. `judge` says whether the bucket is out of character. */
+  close(now: number, judge: (entity: string, bucket: Bucket, at: number) => boolean): void {
+    const due = this.open.until(now - BUCKET_MS)
+    const excess = this.open.size - OPEN_LIMIT
+    for (const [start, open] of excess > due.length ? [...this.open].slice(0, excess) : due) {
       this.profile.begin(start)
       this.profile.learnThrough(start - BUCKET_MS, () => this.#silence())
       const buckets = [...open].sort(([a], [b]) => (a < b ? -1 : 1))
       const learn: Bucket[] = []
-      for (const [entity, bucket] of buckets) if (this.#settle(entity, bucket, judge(entity, bucket))) learn.push(bucket)
+      for (const [entity, bucket] of buckets) if (this.#settle(entity, bucket, judge(entity, bucket, Math.max(now, start + BUCKET_MS)))) learn.push(bucket)
       this.open.delete(start)
       this.profile.learnThrough(start, () => learn.map((bucket) => ({ sizes: sizesOf(bucket), requests: bucket.requests })))
     }
@@ -109,9 +128,20 @@ export class SpikeState {
   /** True if the bucket may be learnt. What fired is not normal until it has lasted. */
   #settle(entity: string, bucket: Bucket, fired: boolean): boolean {
     const member = this.member(entity, bucket.start)
-    member.active++
-    member.streak = fired ? member.streak + 1 : 0
-    if (fired && member.streak <= STREAK_LEARNT) return false
+    // The longest unused member is the first of the map.
+    this.members.delete(entity)
+    this.members.set(entity, member)
+    member.recent.push(bucket.start)
+    while (member.recent[0] !== undefined && member.recent[0] <= bucket.start - 2 * LAG * BUCKET_MS) {
+      member.recent.shift()
+      member.active++
+    }
+    if (fired) {
+      const since = member.unusual !== null && bucket.start - member.unusual[1] <= UNUSUAL_GAP_MS ? member.unusual[0] : bucket.start
+      member.unusual = [since, bucket.start]
+      if (bucket.start - since < UNUSUAL_LEARNT_MS) return false
+      this.profile.acceptLevel()
+    }
     for (const model of bucket.models.keys()) remember(this.models, model, bucket.start, KNOWN_MODELS)
     for (const address of bucket.fresh_addresses) remember(this.addresses, address, bucket.start, KNOWN_ADDRESSES)
     return true
