@@ -51,7 +51,7 @@ class OpenAiHttp implements Format {
       return { kind: 'skip', why: unwrapped.why }
     }
     const { payload, carrier } = unwrapped.payload
-    const exchange = findExchange(payload, carrier)
+    const exchange = exchangeIn(payload, carrier)
     const context = readContext(exchange, this.#hosts)
     const why = notUsage(exchange, context)
     const provider = providerOf(exchange, context, this.#hosts)
@@ -62,6 +62,14 @@ class OpenAiHttp implements Format {
     if (!isPlausible(time.ms, now)) return { kind: 'reject', why: 'bad-time', detail: `event time ${time.ms} is before 2015 or more than a day ahead of this machine's clock` }
     return usageEventOf({ exchange, context, provider: provider.id, time, occurrence, clientIpFields: this.#config.client_ip_fields })
   }
+}
+
+/** Loggers that write fields beside a message look like Lambda's wrapper: the call may stand there, whatever the message is. */
+function exchangeIn(payload: Json, carrier: Json | null): Exchange {
+  const inside = findExchange(payload, carrier)
+  if (inside.strong || carrier === null) return inside
+  const beside = findExchange(carrier, null)
+  return beside.strong ? beside : inside
 }
 
 /** The start of an object that names the API or one of its responses: a line that the logging cut, not a foreign text. */

@@ -132,6 +132,10 @@ describe('finding the response', () => {
     for (let level = 0; level < depth; level += 1) line = { [`level${level}`]: line }
     expect(accepted(parse(line)).input_tokens).toBe(10)
   })
+  it.each([['{"order":7}'], ['placed {"order":7}'], [{ order: 7 }], ['{"error":{"message":"x","code":"E1"}}'], ['placed']])(
+    "beside a message, as Powertools' fields are: %j",
+    (message) => expect(accepted(parse({ level: 'INFO', timestamp: '2026-03-02T10:00:00Z', service: 's', message, call: chat })).response_id).toBe('chatcmpl-1'),
+  )
   it('not deeper', () => expect(parse({ a: { b: { c: { d: chat } } } })).toEqual({ kind: 'skip', why: 'foreign-shape' }))
   it('never in what a user wrote', () => {
     const forged = JSON.stringify({ ...chat, id: 'chatcmpl-forged', usage: { prompt_tokens: 9_999_999, completion_tokens: 1, total_tokens: 10_000_000 } })
