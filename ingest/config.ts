@@ -13,7 +13,10 @@ export const privacyConfig = z
       .optional()
       .describe('key of the HMAC that stands for API keys and users; embedded default: made once, in <data_dir>/hash.key. All collectors must share it'),
     truncate_ip: z.enum(['none', '/24+/48']).default('none').describe('/24+/48: keep 24 bits of IPv4 and 48 of IPv6 addresses, after country and network were looked up'),
-    user_ids: z.enum(['keep', 'hash']).default('keep').describe('hash: user ids become pseudonyms and e-mail addresses are cut out of every text'),
+    user_ids: z
+      .enum(['keep', 'hash'])
+      .default('keep')
+      .describe('hash: user ids become pseudonyms, e-mail addresses in names of actors and owners too, and out of every other text they are cut'),
   })
   .prefault({})
   .describe('what is kept of people and keys')

@@ -207,6 +207,25 @@ describe('steps', () => {
     expect(hashed.user_agent).toBe('app of [redacted:e-mail]')
     expect(eventOf({ user_id: 'jo@corp.example' }).user_id).toBe('jo@corp.example')
   })
+  it('actors named by an e-mail address stay apart without it', () => {
+    const actorOf = (name: string): string => {
+      const body = JSON.stringify({
+        userIdentity: { type: 'IAMUser', arn: `arn:aws:iam::111122223333:user/${name}`, accountId: '111122223333', userName: name },
+        eventTime: '2026-03-02T10:00:00Z',
+        eventSource: 'secretsmanager.amazonaws.com',
+        eventName: 'GetSecretValue',
+        requestParameters: { secretId: 'prod/db' },
+        eventID: name,
+      })
+      const outcome = processed({ privacy: { truncate_ip: 'none', user_ids: 'hash' } }, body)
+      const event = outcome.kind === 'accept' ? outcome.events[0]?.event : undefined
+      expect(JSON.stringify(outcome)).not.toContain('corp.example')
+      return event?.owner_ref ?? ''
+    }
+    expect(actorOf('jo@corp.example')).toMatch(/^role:arn:aws:iam::111122223333:user\/user_[0-9a-f]{32}$/)
+    expect(actorOf('jo@corp.example')).toBe(actorOf('jo@corp.example'))
+    expect(actorOf('ann@corp.example')).not.toBe(actorOf('jo@corp.example'))
+  })
   it('only what the schema names survives', () => {
     const event = eventOf({ ...({ prompt: 'tell nobody', __proto__: { polluted: 1 } } as object) })
     expect(Object.keys(event)).not.toContain('prompt')

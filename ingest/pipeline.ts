@@ -66,7 +66,7 @@ const OLDEST = Date.UTC(2015, 0, 1) // before that there was no such thing to lo
 const DAY_MS = 86_400_000
 
 export function createPipeline(options: PipelineOptions): Pipeline {
-  const cleaner = createCleaner({ emails: options.privacy.user_ids === 'hash' })
+  const cleaner = createCleaner({ emails: options.privacy.user_ids === 'hash', pseudonym: (email) => hashedUser(email, options.hash_key) })
   const attribution = 'lookup' in options.attribution ? options.attribution : createAttribution(options.attribution)
   const { rater, privacy, hash_key, geo = openGeo() } = options
   return pipelineOf(options.formats, { cleaner, complete: createComplete({ cleaner, geo, attribution, rater, privacy, hash_key }), options })

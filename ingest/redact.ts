@@ -127,8 +127,8 @@ const EMAIL = /(?<![\w.+-])[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,6
 export interface RedactOptions {
   /** Default `free`. */
   kind?: TextKind
-  /** Cut e-mail addresses out, too (privacy.user_ids: hash). */
-  emails?: boolean
+  /** Cut e-mail addresses out, too (privacy.user_ids: hash), or put what the function says in their place. */
+  emails?: boolean | ((email: string) => string)
 }
 
 /**
@@ -144,7 +144,9 @@ export function redactText(text: string, options: RedactOptions = {}): string {
       result = result.replace(entry.pattern, (...match: unknown[]) => replacement(entry, match))
     }
   }
-  return options.emails === true && result.includes('@') ? result.replace(EMAIL, '[redacted:e-mail]') : result
+  const { emails = false } = options
+  if (emails === false || !result.includes('@')) return result
+  return emails === true ? result.replace(EMAIL, '[redacted:e-mail]') : result.replace(EMAIL, emails)
 }
 
 function replacement(entry: Pattern, match: readonly unknown[]): string {
@@ -198,13 +200,17 @@ export interface Cleaner {
   unique<T extends string | null>(value: T): T
 }
 
-/** Most labels repeat (models, codes, agents), hence a bounded cache of short texts. */
-export function createCleaner(options: { emails: boolean }): Cleaner {
+/**
+ * Most labels repeat (models, codes, agents), hence a bounded cache of short texts. `pseudonym`: for e-mail addresses in names of
+ * actors and owners, who would all be one if a constant stood there.
+ */
+export function createCleaner(options: { emails: boolean; pseudonym?: (email: string) => string }): Cleaner {
+  const in_ids = options.emails && options.pseudonym !== undefined ? options.pseudonym : options.emails
   const known = { id: createRecent<string, string>(KNOWN), free: createRecent<string, string>(KNOWN) }
   const work = (text: string, kind: TextKind, max: number): string => {
     if (text.length <= max && isHarmless(text)) return text
     const window = text.length > max + WINDOW ? text.slice(0, max + WINDOW) : text
-    return plainText(redactText(plainText(window.toWellFormed(), max + WINDOW), { kind, emails: options.emails }), max)
+    return plainText(redactText(plainText(window.toWellFormed(), max + WINDOW), { kind, emails: kind === 'id' ? in_ids : options.emails }), max)
   }
   const clean = (text: string, kind: TextKind, max = MAX_LABEL): string => {
     // What is remembered is as long as a label may be, and a mark is longer than a short key: a tier or a flag has less room.
