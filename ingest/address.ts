@@ -16,7 +16,9 @@ export interface Address {
  * knows to be right; it only shortens.
  */
 export function parseAddress(raw: string, prefix: number | null = null): Address | undefined {
-  const text = withoutPort(raw.trim())
+  // Of a chain of proxies (X-Forwarded-For) the first is the client, as shapes/address.ts has it; mappings give the chain as it stands.
+  const comma = raw.indexOf(',')
+  const text = withoutPort((comma === -1 ? raw : raw.slice(0, comma)).trim())
   const masked = /^(\d{1,3}\.\d{1,3}\.\d{1,3})\.(?:\*{1,3}|[xX]{1,3})$/.exec(text)
   if (masked) return parseAddress(`${masked[1]}.0`, Math.min(prefix ?? 24, 24))
   const mapped = /^::ffff:(\d{1,3}(?:\.\d{1,3}){3})$/i.exec(text)

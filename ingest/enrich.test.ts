@@ -23,6 +23,7 @@ describe('addresses', () => {
     ['fe80::1%eth0', 'fe80::1', 128],
     ['81.2.69.***', '81.2.69.0', 24],
     ['81.2.69.x', '81.2.69.0', 24],
+    ['203.0.113.7:443, 10.0.0.1', '203.0.113.7', 32],
   ])('%s', (text, canonical, prefix) => expect(parseAddress(text)).toMatchObject({ text: canonical, prefix }))
 
   it.each(['', 'AWS Internal', 'secretsmanager.amazonaws.com', '1.2.3', '1.2.3.4.5', '999.1.1.1', '010.1.2.3', '1.2.3.04', '::g', 'localhost', '1.2.3.4/24', '0x7f.1', '*.*.*.*'])(
