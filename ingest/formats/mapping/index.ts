@@ -171,6 +171,7 @@ function eventOf(instant: Instant, row: Row, occurrence: (key: string) => number
   const counts = countsOf(row)
   const audio_duration_ms = count(row, 'audio_duration_ms')
   const metered = counts.input_tokens !== null || counts.output_tokens !== null || counts.images !== null || audio_duration_ms !== null
+  const outcome = outcomeOf(text(row, 'outcome'), status_code)
   const api_key = text(row, 'api_key')
   const event: ParsedUsage['event'] = {
     event_id: '',
@@ -182,7 +183,7 @@ function eventOf(instant: Instant, row: Row, occurrence: (key: string) => number
     service: text(row, 'service'),
     client_ip: text(row, 'client_ip'),
     user_agent: text(row, 'user_agent'),
-    flags: metered ? (hasPartAboveWhole(counts) ? ['tokens-inconsistent'] : []) : ['tokens-missing'],
+    flags: flagsOf(counts, metered, outcome),
     provider,
     operation: text(row, 'operation'),
     project_id: text(row, 'project_id'),
@@ -209,7 +210,7 @@ function eventOf(instant: Instant, row: Row, occurrence: (key: string) => number
     usage_source: metered ? 'log' : 'absent',
     duration_ms: count(row, 'duration_ms'),
     status_code,
-    outcome: outcomeOf(text(row, 'outcome'), status_code),
+    outcome,
     error_type: text(row, 'error_type'),
     error_code: text(row, 'error_code'),
     request_id: text(row, 'request_id'),
@@ -219,6 +220,12 @@ function eventOf(instant: Instant, row: Row, occurrence: (key: string) => number
   // Last: only rows that are kept count as occurrences.
   event.event_id = eventId(provider, instant, row, occurrence)
   return { topic: 'usage.v1', event }
+}
+
+/** A call that failed before a model ran used no tokens: that there are none is no gap. */
+function flagsOf(counts: Counts, metered: boolean, outcome: UsageOutcome): string[] {
+  if (!metered) return outcome === 'success' ? ['tokens-missing'] : []
+  return hasPartAboveWhole(counts) ? ['tokens-inconsistent'] : []
 }
 
 type Counts = Pick<
