@@ -1,5 +1,6 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { monotonicMs } from '../runtime/clock.ts'
 import { createRater } from '../pricing/rate.ts'
 import { loadPriceBook } from '../pricing/price-book.ts'
 import { attributionConfig, type AttributionEntry } from '../schemas/attribution.ts'
@@ -93,6 +94,36 @@ describe('verdicts', () => {
     const skip: Format = { id: 'none', parse: () => ({ kind: 'skip', why: 'foreign-shape' }) }
     const outcome = processed({ formats: [skip, giving(usage()), { id: 'never', parse: () => ({ kind: 'reject', why: 'no', detail: '' }) }] })
     expect(outcome).toMatchObject({ kind: 'accept', format: 'test' })
+  })
+  describe('of a list in one line', () => {
+    const call = (id: string) => ({
+      id,
+      object: 'chat.completion',
+      created: (NOW - 60_000) / 1000,
+      model: 'gpt-4o',
+      usage: { prompt_tokens: 1, completion_tokens: 2, total_tokens: 3 },
+    })
+    const idsOf = (outcome: Outcome): string[] => (outcome.kind === 'accept' ? outcome.events.map(({ event }) => event.event_id) : [outcome.kind])
+    it('has the events that its records have one by one', () => {
+      const alone = ['chatcmpl-1', 'chatcmpl-2'].flatMap((id) => idsOf(processed({}, JSON.stringify(call(id)))))
+      expect(idsOf(processed({}, JSON.stringify([call('chatcmpl-1'), { hello: 1 }, call('chatcmpl-2')])))).toEqual(alone)
+    })
+    it('keeps twins without an id apart', () => {
+      const { id: _, ...twin } = call('none')
+      expect(new Set(idsOf(processed({}, JSON.stringify([twin, twin])))).size).toBe(2)
+    })
+    it('in time that is linear in its length', () => {
+      const at = monotonicMs()
+      const outcome = processed({}, `[${Array.from({ length: 9_000 }, () => JSON.stringify({ model: 'gpt-4o', usage: { prompt_tokens: -1, completion_tokens: 1 } })).join(',')}]`)
+      expect(outcome).toMatchObject({ kind: 'reject', reject: { reason: 'bad-usage' } })
+      expect(monotonicMs() - at).toBeLessThan(3_000)
+    })
+    it('tells the broken beside the whole, and of nothing but strangers the reason', () => {
+      const broken = { ...call('chatcmpl-3'), usage: { prompt_tokens: -1 } }
+      expect(processed({}, JSON.stringify([broken, call('chatcmpl-1')]))).toMatchObject({ kind: 'accept', events: [{}], rejects: [{ reason: 'bad-usage' }] })
+      expect(processed({}, JSON.stringify([broken, { hello: 1 }]))).toMatchObject({ kind: 'reject', reject: { reason: 'bad-usage' } })
+      expect(processed({}, JSON.stringify([{ hello: 1 }, { object: 'model', id: 'gpt-4o' }]))).toEqual({ kind: 'skip', why: 'not-usage' })
+    })
   })
   it('counts the reason of the format that knew most', () => {
     const formats: Format[] = ['foreign-shape', 'not-usage', 'not-watched'].map((why) => ({ id: why, parse: () => ({ kind: 'skip', why }) }))

@@ -83,22 +83,66 @@ function pipelineOf(formats: readonly Format[], tools: Tools): Pipeline {
       if (record.body.length > MAX_RECORD_BYTES || (record.body.length * 3 > MAX_RECORD_BYTES && Buffer.byteLength(record.body) > MAX_RECORD_BYTES))
         return refuse('too-large', `the record has more than ${MAX_RECORD_BYTES} bytes`, null)
       const json = parseJson(record.body)
-      let why: string | undefined
-      for (const format of formats) {
-        let verdict
-        try {
-          verdict = format.parse(record, { json, now: context.now, occurrence: context.occurrence })
-        } catch (error) {
-          return refuse('format-failed', `${format.id}: ${error instanceof RangeError ? 'nested too deeply' : messageOf(error)}`, format.id)
-        }
-        if (verdict.kind === 'reject') return refuse(verdict.why, verdict.detail, format.id)
-        if (verdict.kind === 'accept') return accepted(record, context, format.id, verdict, tools)
-        if (!NOT_MINE.has(verdict.why)) why ??= verdict.why
-      }
-      if (json === undefined && why === undefined && looksLikeCutJson(record.body)) return refuse('invalid-json', 'the record begins like JSON but is cut or damaged', null)
-      return { kind: 'skip', why: why ?? 'unknown-format' }
+      if (!isBatch(json)) return decided(json, record, context, formats, tools)
+      const each = { ...context, occurrence: countedIn(context.occurrence) }
+      return together(json.map((item) => decided(item, { ...record, body: bodyOf(item) }, each, formats, tools)))
     },
   }
+}
+
+/** The verdict of the first format that wants it. */
+function decided(json: unknown, record: RawRecord, context: ProcessContext, formats: readonly Format[], tools: Tools): Outcome {
+  const refuse = (reason: string, detail: string, plugin: string | null): Outcome => ({ kind: 'reject', reject: rejectOf(record, context, reason, detail, plugin) })
+  let why: string | undefined
+  for (const format of formats) {
+    let verdict
+    try {
+      verdict = format.parse(record, { json, now: context.now, occurrence: context.occurrence })
+    } catch (error) {
+      return refuse('format-failed', `${format.id}: ${error instanceof RangeError ? 'nested too deeply' : messageOf(error)}`, format.id)
+    }
+    if (verdict.kind === 'reject') return refuse(verdict.why, verdict.detail, format.id)
+    if (verdict.kind === 'accept') return accepted(record, context, format.id, verdict, tools)
+    if (!NOT_MINE.has(verdict.why)) why ??= verdict.why
+  }
+  if (json === undefined && why === undefined && looksLikeCutJson(record.body)) return refuse('invalid-json', 'the record begins like JSON but is cut or damaged', null)
+  return { kind: 'skip', why: why ?? 'unknown-format' }
+}
+
+const MAX_BATCH = 10_000 // of the shortest lines that say anything; more of them would hold everybody else up
+
+/** A list of records in one line. Files and receivers open it before us; a cloud gives the line as it was logged, and must give the same events. */
+const isBatch = (json: unknown): json is object[] =>
+  Array.isArray(json) && json.length > 0 && json.length <= MAX_BATCH && json.every((item) => typeof item === 'object' && item !== null && !Array.isArray(item))
+
+/** What a reject of one item is told by: its own text, so that a line of broken items is not hashed as a whole for each of them. */
+function bodyOf(item: object): string {
+  try {
+    return JSON.stringify(item)
+  } catch {
+    return '' // nested too deeply to be written out
+  }
+}
+
+/** Twins in one line have one id of their source, so they are told apart here, in the order in which a file has them. */
+function countedIn(occurrence: (key: string) => number): (key: string) => number {
+  const seen = new Map<string, number>()
+  return (key) => {
+    const before = seen.get(key) ?? 0
+    seen.set(key, before + 1)
+    return occurrence(key) + before
+  }
+}
+
+/** One verdict for the line: events win over broken and foreign neighbours, as in envelopes; what was broken is told beside them. */
+function together(outcomes: readonly Outcome[]): Outcome {
+  const taken = outcomes.filter((outcome) => outcome.kind === 'accept')
+  const [first] = taken
+  const refused = outcomes.flatMap((outcome) => (outcome.kind === 'reject' ? [outcome.reject] : outcome.kind === 'accept' ? outcome.rejects : []))
+  if (first !== undefined)
+    return { kind: 'accept', format: first.format, events: taken.flatMap(({ events }) => events), fragments: taken.flatMap(({ fragments }) => fragments), rejects: refused }
+  const skipped = outcomes.find((outcome) => outcome.kind === 'skip' && outcome.why !== 'unknown-format') ?? outcomes[0]
+  return refused[0] !== undefined ? { kind: 'reject', reject: refused[0] } : (skipped ?? { kind: 'skip', why: 'unknown-format' })
 }
 
 /** Reasons that say no more than that another format may know it; the first that says more is counted. */
