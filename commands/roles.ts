@@ -9,7 +9,7 @@ import { heldIn } from '../ingest/join-held.ts'
 import { runJoin } from '../ingest/join.ts'
 import { createSources } from '../ingest/sources/index.ts'
 import { runRollup } from '../ledger/rollup.ts'
-import { UsageError } from '../runtime/errors.ts'
+import { TransientError, UsageError } from '../runtime/errors.ts'
 import { runDetectors } from '../stream/runner.ts'
 import { runWriter } from '../store/writer.ts'
 import { activeKeys } from './active-keys.ts'
@@ -69,7 +69,10 @@ export async function runRoles(system: System, roles: readonly Role[], signal: A
   await together(chosen, signal)
 }
 
-/** All or none: a loop that rejects aborts the others, and its error is the one that is told. */
+/**
+ * All or none: a loop that rejects aborts the others, and its error is the one that is told. A stop may catch a loop while it waits
+ * for a bus or a store that is away: that is no failure, what it had in hand is not committed and comes again.
+ */
 async function together(loops: readonly ((signal: AbortSignal) => Promise<void>)[], signal: AbortSignal): Promise<void> {
   const stop = new AbortController()
   const inner = AbortSignal.any([signal, stop.signal])
@@ -78,6 +81,7 @@ async function together(loops: readonly ((signal: AbortSignal) => Promise<void>)
       try {
         await loop(inner)
       } catch (error) {
+        if (inner.aborted && error instanceof TransientError) return
         stop.abort()
         throw error
       }

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { isoTime } from '../runtime/clock.ts'
-import { UsageError } from '../runtime/errors.ts'
+import { TransientError, UsageError } from '../runtime/errors.ts'
 import { shutdownSignal } from '../runtime/shutdown.ts'
 import { configFile, DEFAULT_CONFIG_FILE, loadContext } from './context.ts'
 import { runDemo } from './demo.ts'
@@ -26,7 +26,12 @@ export const startCommand = (): Command =>
 async function run(options: GlobalOptions, roles: readonly Role[]): Promise<void> {
   const context = loadContext(options)
   const signal = shutdownSignal(context.log)
-  const system = await openSystem(context, signal)
+  const system = await openSystem(context, signal).catch((error: unknown) => {
+    // Stopped while it waited for a bus or a store: nothing had begun, so nothing is left undone.
+    if (signal.aborted && error instanceof TransientError) return undefined
+    throw error
+  })
+  if (system === undefined) return
   const stopReloading = reloadOnHangup(system, options)
   try {
     const server = await serve(system, roles)

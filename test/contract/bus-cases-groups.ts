@@ -129,15 +129,17 @@ export function groupCases(makeHarness: MakeHarness): void {
     const harness = await harnessFor(makeHarness)
     const [one, two] = [await harness.open(), await harness.open()]
     await one.publish('usage.v1', usageSeries(KEYS, 4))
+    const working = new Set<number>()
     const aborted = new Set<number>()
     const first = consuming(one, 'moving', {
       handle: async ({ partition }, signal) => {
+        working.add(partition)
         await new Promise((resolve) => signal.addEventListener('abort', resolve))
         aborted.add(partition)
       },
     })
-    await until('the first has all', () => first.assigned.length === 6)
-    await systemClock.sleep(300)
+    // More than half of them, so that one that works is among those that move.
+    await until('the first works', () => working.size >= 4)
     const second = consuming(two, 'moving')
     await until('partitions moved', () => second.assigned.length >= 3)
     await until('the second reads what it got from the beginning', () => second.batches.length >= 3)

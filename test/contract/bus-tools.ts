@@ -12,7 +12,7 @@ import type { ChildTask } from './bus-child.ts'
 export type UsageBatch = Batch<'usage.v1'>
 
 /** Waits until the condition holds; says what it waited for when it does not. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, limit_ms = 20_000): Promise<void> {
+export async function until(what: string, condition: () => boolean | Promise<boolean>, limit_ms = 40_000): Promise<void> {
   const limit = systemClock.now() + limit_ms
   while (!(await condition())) {
     if (systemClock.now() > limit) throw new Error(`waited ${limit_ms} ms in vain: ${what}`)

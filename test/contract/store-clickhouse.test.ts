@@ -97,6 +97,7 @@ describe('a ClickHouse server', () => {
     const lines: string[] = []
     await front.kill()
     const opening = connectClickHouse(config('later'), { clock: systemClock, log: createLogger({ write: (line) => lines.push(line) }) })
+    while (!lines.some((line) => line.includes('waiting for ClickHouse at'))) await systemClock.sleep(20)
     await systemClock.sleep(700)
     await front.restart()
     opened.push(await opening)

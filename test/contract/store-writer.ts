@@ -110,7 +110,8 @@ export function describeWriter(name: string, store: () => Store): void {
       start(flaky, createLogger({ write: (line) => lines.push(line) }))
       const before = await countOf()
       await bus.publish('usage.v1', events(50))
-      await systemClock.sleep(1500)
+      await until(async () => lines.some((line) => line.includes('waiting for the store')))
+      await systemClock.sleep(500)
       expect(await drained()).toBe(false)
       away = false
       await until(drained)

@@ -72,7 +72,7 @@ const all = <T extends TopicName>(topic: T): Promise<TopicValue<T>[]> =>
 
 /** Longer than the lease of a dead member of a group (10 s). */
 async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let tries = 0; tries < 500; tries++) {
+  for (let tries = 0; tries < 1_500; tries++) {
     if (await condition()) return
     await systemClock.sleep(50)
   }
@@ -109,7 +109,7 @@ describe.each(['alert.after-transition', 'alert.before-send', 'alert.after-send'
     expect(proposals.map((proposal) => proposal.target.id).sort()).toEqual(['fp_a', 'fp_b', 'fp_c'])
     expect(proposals.every((proposal) => proposal.dry_run)).toBe(true)
     expect(await all('commands.v1')).toEqual([])
-  }, 60_000)
+  }, 180_000)
 })
 
 it('a mail server that is away delays the mail and loses none; a restart in between keeps the schedule', async () => {
@@ -128,4 +128,4 @@ it('a mail server that is away delays the mail and loses none; a restart in betw
   expect(await second.ended).toBe('0')
   expect(smtp.mails).toHaveLength(2)
   expect(new Set(messageIds()).size).toBe(2)
-})
+}, 180_000)

@@ -57,14 +57,14 @@ async function blindThenHealed(bad: CollectorSource[], good: CollectorSource[], 
   const told = () => bus.of('progress.v1').filter(({ source }) => source === 'bad')
   const ids = (source: string) => new Set(bus.of('usage.v1').flatMap((event) => (event.source_stream.includes(source) ? [event.event_id] : [])))
   try {
-    await eventually('the stream is blind', () => told().some(({ blind }) => blind), 30_000)
+    await eventually('the stream is blind', () => told().some(({ blind }) => blind), 60_000)
     const before = reads
-    await eventually('it is tried again', () => reads >= before + 3, 30_000)
-    await eventually('the neighbour is read', () => ids('good').size === EVENTS, 30_000)
+    await eventually('it is tried again', () => reads >= before + 3, 60_000)
+    await eventually('the neighbour is read', () => ids('good').size === EVENTS, 60_000)
     expect(ids('bad').size).toBe(0)
     expect(errors.length, 'named once').toBe(1)
     repair()
-    await eventually('it heals', () => told().at(-1)?.blind === false && ids('bad').size === EVENTS, 30_000)
+    await eventually('it heals', () => told().at(-1)?.blind === false && ids('bad').size === EVENTS, 60_000)
   } finally {
     stop.abort()
     await running
@@ -72,7 +72,7 @@ async function blindThenHealed(bad: CollectorSource[], good: CollectorSource[], 
   return { reasons: told().flatMap(({ blind, reason }) => (blind ? [reason] : [])), errors }
 }
 
-describe('CloudWatch Logs', { timeout: 60_000 }, () => {
+describe('CloudWatch Logs', { timeout: 240_000 }, () => {
   const ROLE = 'arn:aws:iam::111122223333:role/tokenwatch'
   const QUICK = { hot: { every: '100ms' }, quota: 1_000, quota_share: 1, reconcile: false }
   const roles = new Map<string, string | undefined>()
@@ -187,7 +187,7 @@ describe('CloudWatch Logs', { timeout: 60_000 }, () => {
   })
 })
 
-describe.each(['monitor-query', 'monitor-query-logs'] as const)('Azure Monitor, %s', { timeout: 60_000 }, (client) => {
+describe.each(['monitor-query', 'monitor-query-logs'] as const)('Azure Monitor, %s', { timeout: 240_000 }, (client) => {
   const WORKSPACE = '11111111-2222-4333-8444-555555555555'
   const TOKEN = 'a-token-for-tests-only'
   let model: LogAnalytics

@@ -42,7 +42,7 @@ describe.skipIf(!needs('kafka'))('outages', () => {
     await kafka?.remove()
   })
 
-  it('are waited for, named once, and cost nothing', { timeout: 240_000 }, async ({ onTestFailed }) => {
+  it('are waited for, named once, and cost nothing', { timeout: 480_000 }, async ({ onTestFailed }) => {
     onTestFailed(() => console.error(running?.output().slice(-4000)))
     kafka = await startKafka()
     front = await startClickHouseFront({ directory: path.join(directory, 'clickhouse') })
@@ -60,24 +60,33 @@ describe.skipIf(!needs('kafka'))('outages', () => {
     )
     running = runTokenwatch(['start', '--config', config])
     write(200)
-    await eventually('the first lines', async () => (await stored()) === written)
+    await eventually('the first lines', async () => (await stored()) === written, 120_000)
 
     await front.kill()
     write(300)
     await systemClock.sleep(4_000)
     await front.restart()
-    await eventually('all lines after ClickHouse is back', async () => (await stored()) === written, 90_000)
+    await eventually('all lines after ClickHouse is back', async () => (await stored()) === written, 120_000)
 
     await kafka.stop()
     write(300)
     await systemClock.sleep(4_000)
     await kafka.start()
-    await eventually('all lines after Kafka is back', async () => (await stored()) === written, 90_000)
+    await eventually('all lines after Kafka is back', async () => (await stored()) === written, 120_000)
     expect(said('waiting for Kafka')).toBeGreaterThanOrEqual(1)
     expect(said('waiting for')).toBeLessThanOrEqual(12)
 
+    const waits = said('waiting for the store')
     write(100)
-    await eventually('ordinary work again', async () => (await stored()) === written)
+    await eventually('ordinary work again', async () => (await stored()) === written, 120_000)
+
+    await front.kill()
+    write(100)
+    await eventually('the wait for ClickHouse', () => said('waiting for the store') > waits)
+    expect(await running.stop(), 'a stop is no failure because the store is away').toBe(0)
+    await front.restart()
+    running = runTokenwatch(['start', '--config', config])
+    await eventually('the lines from before the stop', async () => (await stored()) === written, 120_000)
     expect(await running.stop()).toBe(0)
   })
 })

@@ -22,6 +22,8 @@ export interface SmtpReceiver {
   mails: ReceivedMail[]
   /** Answer to the next messages instead of taking them: an SMTP code, or `stall`: take it and never answer. */
   refuse: number | 'stall' | null
+  /** These recipients are put off (450). */
+  putOff: Set<string>
   close(): Promise<void>
 }
 
@@ -35,7 +37,7 @@ export interface SmtpReceiverOptions {
 
 export async function startSmtp(options: SmtpReceiverOptions = {}): Promise<SmtpReceiver> {
   const { tls = 'plain', login, refuseRecipient } = options
-  const receiver: SmtpReceiver = { port: 0, mails: [], refuse: null, close: () => new Promise((resolve) => server.close(() => resolve())) }
+  const receiver: SmtpReceiver = { port: 0, mails: [], refuse: null, putOff: new Set(), close: () => new Promise((resolve) => server.close(() => resolve())) }
   const fail = (code: number, text: string): Error => Object.assign(new Error(text), { responseCode: code })
   const server = new SMTPServer({
     key: readFileSync(testKeyFile),
@@ -51,7 +53,10 @@ export async function startSmtp(options: SmtpReceiverOptions = {}): Promise<Smtp
       if (auth.username === login?.user && auth.password === login?.password) done(null, { user: auth.username ?? '' })
       else done(fail(535, 'wrong user or password'))
     },
-    onRcptTo: (address, _session, done) => done(address.address === refuseRecipient ? fail(550, 'no such mailbox') : null),
+    onRcptTo: ({ address }, _session, done) => {
+      if (address === refuseRecipient) return done(fail(550, 'no such mailbox'))
+      done(receiver.putOff.has(address) ? fail(450, 'greylisted, come again') : null)
+    },
     onData: (stream, session, done) => {
       const parts: Buffer[] = []
       stream.on('data', (part: Buffer) => parts.push(part))

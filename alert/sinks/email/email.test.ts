@@ -63,6 +63,35 @@ describe('transport', () => {
     expect(mails[0]?.to).toEqual(['soc@example.com'])
   })
 
+  it('tries again for a recipient who was put off, and sends no second copy to the others', async () => {
+    const smtp = await startSmtp()
+    const [soc, cto, gone] = ['soc@example.com', 'cto@example.com', 'gone@example.com']
+    const sink = emailSink.create(emailConfig.parse({ kind: 'email', host: '127.0.0.1', port: smtp.port, tls: 'none', from: 'tw@example.com', to: [soc, cto, gone] }), {
+      clock: systemClock,
+      log: silentLogger,
+      console_url: null,
+    })
+    try {
+      const notification = notificationOf()
+      const send = () => sink.send(notification, never)
+      smtp.putOff = new Set([soc, gone])
+      expect(await send()).toMatchObject({ outcome: 'retry', error: 'the server put off 2 of 3 recipients' })
+      expect(await send(), 'all that are left').toMatchObject({ outcome: 'retry' })
+      smtp.putOff = new Set([gone])
+      expect(await send()).toMatchObject({ outcome: 'retry', error: 'the server put off 1 of 3 recipients' })
+      smtp.putOff = new Set()
+      expect(await send()).toMatchObject({ outcome: 'accepted' })
+      expect(smtp.mails.map(({ to }) => to)).toEqual([[cto], [soc], [gone]])
+      expect(new Set(smtp.mails.map(({ mail }) => mail.messageId)).size).toBe(1)
+      expect(smtp.mails.map(({ raw }) => /^To: .*soc@example\.com.*cto@example\.com/m.test(raw))).toEqual([true, true, true])
+      expect((await sink.send(notificationOf({}), never)).outcome).toBe('accepted')
+      expect(smtp.mails.at(-1)?.to).toEqual([soc, cto, gone])
+    } finally {
+      await sink.close?.()
+      await smtp.close()
+    }
+  })
+
   it('is away: try later', async () => {
     const smtp = await startSmtp()
     await smtp.close()

@@ -44,11 +44,20 @@ export const emailSink: SinkSpec<EmailConfig> = {
   example: { kind: 'email', host: 'smtp.example.com', from: 'tokenwatch@example.com', to: ['soc@example.com'], username: 'tokenwatch', password: { env: 'SMTP_PASSWORD' } },
   create: (config, context): AlertSink => {
     const transport = transportFor(config)
+    // Who has a message already, while the server puts off others: a second copy for each of their tries would be noise.
+    const served = new Map<string, Set<string>>()
     return {
       send: async (notification, signal) => {
+        const { notification_id } = notification
+        const message = messageFor(notification, config, context.console_url)
+        const have = served.get(notification_id) ?? new Set<string>()
+        const envelope = { from: message.from.address, to: message.to.map(({ address }) => address).filter((address) => !have.has(address)) }
         try {
-          const sent = await transport.sendMail({ ...messageFor(notification, config, context.console_url), signal })
-          return receiptOf(sent)
+          const sent = await transport.sendMail({ ...message, envelope, signal })
+          const receipt = receiptOf(sent, message.to.length)
+          served.delete(notification_id)
+          if (receipt.outcome === 'retry') remember(served, notification_id, new Set([...have, ...addressesOf(sent.accepted)]))
+          return receipt
         } catch (error) {
           return failureOf(error, signal)
         }
@@ -111,13 +120,35 @@ export function messageFor(notification: Notification, config: EmailConfig, cons
 const person = (entry: z.infer<typeof mailbox>): { name: string; address: string } =>
   typeof entry === 'string' ? { name: '', address: entry } : { name: plainText(entry.name, 200), address: entry.address }
 
-function receiptOf(sent: { response?: string | undefined; rejected?: unknown[] | undefined; accepted?: unknown[] | undefined }): Receipt {
+/** Messages that are put off at the same time; the oldest are forgotten, which costs a second copy. */
+const MOST_SERVED = 1_000
+
+function remember(served: Map<string, Set<string>>, id: string, addresses: Set<string>): void {
+  served.set(id, addresses)
+  for (const oldest of served.keys()) {
+    if (served.size <= MOST_SERVED) return
+    served.delete(oldest)
+  }
+}
+
+interface Sent {
+  response?: string | undefined
+  accepted?: unknown[] | undefined
+  rejected?: unknown[] | undefined
+  rejectedErrors?: { responseCode?: number | undefined }[] | undefined
+}
+
+/** Greylisting and full mailboxes are told for each recipient: who was put off must not be left out because others were served. */
+function receiptOf(sent: Sent, recipients: number): Receipt {
   const refused = sent.rejected?.length ?? 0
   const receipt = plainText(sent.response ?? 'accepted', 500)
-  return refused === 0
-    ? { outcome: 'accepted', receipt }
-    : { outcome: 'accepted', receipt, error: `the server refused ${refused} of ${refused + (sent.accepted?.length ?? 0)} recipients` }
+  if (refused === 0) return { outcome: 'accepted', receipt }
+  const later = (sent.rejectedErrors ?? []).filter(({ responseCode = 0 }) => responseCode >= 400 && responseCode < 500).length
+  if (later > 0) return { outcome: 'retry', error: `the server put off ${later} of ${recipients} recipients` }
+  return { outcome: 'accepted', receipt, error: `the server refused ${refused} of ${recipients} recipients` }
 }
+
+const addressesOf = (list: unknown[] | undefined): string[] => (list ?? []).filter((entry) => typeof entry === 'string')
 
 /** What nodemailer throws: SMTP answers carry responseCode; `command` says how far the dialogue came. */
 interface SmtpFailure {
