@@ -152,6 +152,8 @@ it('what a dead process left is picked up: unknown sends at once, retries when d
   start(new Map([['only', only]]))
   await until(() => only.sent.length === 3)
   await until(drained)
+  // The record follows the send.
+  await until(async () => (await all('deliveries.v1')).filter(({ outcome }) => outcome === 'accepted').length === 4)
   expect(only.sent.map((notification) => notification.alert.entity).sort()).toEqual(['key:fp_b', 'key:fp_c', 'key:fp_d'])
   expect(only.sent.find(({ alert }) => alert.entity === 'key:fp_b')?.notification_id).toBe(alerts[1]?.notification?.notification_id)
   const third = (await all('deliveries.v1')).filter((delivery) => delivery.alert_id === alerts[2]?.alert_id)
@@ -206,6 +208,26 @@ describe('giving up', () => {
     expect(gone.sent).toHaveLength(1)
     expect(outcomes(await all('deliveries.v1'), 'gone').filter((outcome) => outcome === 'disabled')).toHaveLength(2)
   })
+})
+
+it('what another process had to try again goes on where its partitions go, and is sent by one of them only', async () => {
+  const away = scripted({ outcome: 'retry', error: 'away' })
+  const works = scripted()
+  const schedule = { timeout: '5s', retries: Array.from({ length: 9 }, () => '2s') }
+  const first = start(new Map([['mail', away]]), schedule)
+  await until(async () => (await bus.lag('alert-delivery')).length > 0)
+  start(new Map([['mail', works]]), schedule)
+  await until(async () => (await bus.members('alert-delivery')) === 2)
+  await systemClock.sleep(500)
+  const alerts = Array.from({ length: 20 }, (_, n) => alertOf(`key:fp_${n}`, ['mail']))
+  await bus.publish('alerts.v1', alerts)
+  await until(async () => new Set((await all('deliveries.v1')).filter(({ outcome }) => outcome !== 'attempting').map(({ alert_id }) => alert_id)).size === alerts.length)
+  const tried = new Set(away.sent.map(({ alert }) => alert.alert_id))
+  expect(tried.size, 'both have a part of the alerts').toBeGreaterThan(0)
+  expect(works.sent.filter(({ alert }) => tried.has(alert.alert_id))).toEqual([])
+  await first()
+  await until(() => new Set(works.sent.map(({ alert }) => alert.alert_id)).size === alerts.length)
+  expect(works.sent).toHaveLength(alerts.length)
 })
 
 it('a sink that neither answers nor stops leaves an unknown, which is tried again', async () => {

@@ -1,7 +1,8 @@
 /**
  * From alerts.v1 to the sinks: at least once, deduplicable. Before a send an `attempting` record is written, after it the
- * outcome; a restart repeats exactly what has no outcome, with the same notification id. Offsets move when the first attempt
- * of a batch is recorded, or its intent where the sink is slow; retries are scheduled from deliveries.v1, so they survive a restart.
+ * outcome; whoever gets the partition next repeats exactly what has no outcome, with the same notification id. Offsets move when
+ * the first attempt of a batch is recorded, or its intent where the sink is slow; retries are scheduled from deliveries.v1, so
+ * they survive a restart and go along with the partition of their alert.
  */
 import type { Batch, Bus } from '../bus/bus.ts'
 import type { Clock } from '../runtime/clock.ts'
@@ -47,6 +48,8 @@ const attempts = counter('tokenwatch_deliveries_total', 'Attempts to deliver a n
 
 interface Job {
   notification: Notification
+  /** Of alerts.v1, where its alert lies: whose it is, he sends. */
+  partition: number
   sink: string
   /** firing … resolved, or undelivered. */
   kind: string
@@ -61,6 +64,10 @@ interface Deliveries extends DeliveryOptions {
   /** The newest record of each notification and sink. */
   known: Map<string, Delivery>
   queues: Map<string, SinkQueue<Job>>
+  /** Partitions of alerts.v1 that this process has. */
+  owned: Set<number>
+  /** Notifications and sinks that are being sent. */
+  running: Set<string>
   /** Sinks whose last attempt took longer than PROMPT_MS: nobody waits for them. */
   slow: Set<string>
   /** Sinks that said 410; until the process starts again. */
@@ -70,12 +77,27 @@ interface Deliveries extends DeliveryOptions {
 /** Resolves when the signal aborts and the running sends have ended; rejects when the bus cannot go on. */
 export async function runDelivery(options: DeliveryOptions, signal: AbortSignal): Promise<void> {
   const queues = new Map([...options.sinks.keys()].map((name) => [name, createSinkQueue<Job>(options.clock)]))
-  const deliveries: Deliveries = { ...options, known: new Map(), queues, slow: new Set(), disabled: new Set() }
-  await recover(deliveries, signal)
+  const deliveries: Deliveries = { ...options, known: new Map(), queues, owned: new Set(), running: new Set(), slow: new Set(), disabled: new Set() }
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
-  const workers = [...queues.values()].map((queue) => queue.run((job) => attempt(deliveries, job, ended), ended))
-  const consuming = options.bus.consume(['alerts.v1'], 'alert-delivery', { handle: (batch, handling) => handleBatch(deliveries, batch, handling) }, ended)
+  const workers = [...queues.values()].map((queue) => queue.run((job) => attemptOnce(deliveries, job, ended), ended))
+  const consuming = options.bus.consume(
+    ['alerts.v1'],
+    'alert-delivery',
+    {
+      assigned: (partitions) => {
+        for (const { partition } of partitions) deliveries.owned.add(partition)
+        return recover(deliveries, new Set(partitions.map(({ partition }) => partition)), ended)
+      },
+      revoked: async (partitions) => {
+        const gone = new Set(partitions.map(({ partition }) => partition))
+        for (const partition of gone) deliveries.owned.delete(partition)
+        for (const queue of queues.values()) queue.drop((job) => gone.has(job.partition))
+      },
+      handle: (batch, handling) => handleBatch(deliveries, batch, handling),
+    },
+    ended,
+  )
   const settled = await Promise.allSettled([consuming, ...workers].map((loop) => loop.finally(() => stop.abort())))
   const failed = settled.find((result) => result.status === 'rejected')
   if (failed !== undefined) throw failed.reason
@@ -90,7 +112,7 @@ async function handleBatch(deliveries: Deliveries, batch: Batch<'alerts.v1'>, si
     if (alert.notification === null || alert.backfill) continue
     for (const sink of alert.notification.sinks) {
       if (known.has(keyOf(alert.notification.notification_id, sink))) continue
-      const job: Job = { notification: notificationOf(deliveries, alert), sink, kind: alert.notification.kind, attempt: 1, intended: true }
+      const job: Job = { notification: notificationOf(deliveries, alert), partition: batch.partition, sink, kind: alert.notification.kind, attempt: 1, intended: true }
       const stale = now - alert.updated_at > STALE_MS
       if (stale) records.push(recordOf(job, now, { outcome: 'suppressed', error: 'it is more than a week old' }))
       else if (!sinks.has(sink)) records.push(recordOf(job, now, { outcome: 'permanent', error: `the config has no sink "${sink}" any more` }))
@@ -106,13 +128,23 @@ async function handleBatch(deliveries: Deliveries, batch: Batch<'alerts.v1'>, si
   const waits = jobs.map(
     (job) =>
       new Promise<void>((resolve) => {
-        queues.get(job.sink)?.add({ ...job, done: resolve }, now)
+        enqueue(deliveries, { ...job, done: resolve }, now)
         if (!idle.has(job.sink)) resolve()
       }),
   )
   const over = new AbortController()
   await Promise.race([Promise.all(waits), clock.sleep(PROMPT_MS, AbortSignal.any([signal, over.signal]))])
   over.abort()
+}
+
+async function attemptOnce(deliveries: Deliveries, job: Job, signal: AbortSignal): Promise<void> {
+  const key = keyOf(job.notification.notification_id, job.sink)
+  deliveries.running.add(key)
+  try {
+    await attempt(deliveries, job, signal)
+  } finally {
+    deliveries.running.delete(key)
+  }
 }
 
 async function attempt(deliveries: Deliveries, job: Job, signal: AbortSignal): Promise<void> {
@@ -142,7 +174,12 @@ async function attempt(deliveries: Deliveries, job: Job, signal: AbortSignal): P
   log.warn('a notification was not accepted', { sink: job.sink, outcome: receipt.outcome, error: receipt.error, attempt: job.attempt, alert_id: record.alert_id })
   if (receipt.outcome === 'disabled') disabled.add(job.sink)
   if (next === null) await giveUp(deliveries, job, record, signal)
-  else deliveries.queues.get(job.sink)?.add({ ...again(job), attempt: job.attempt + 1 }, next)
+  else enqueue(deliveries, { ...again(job), attempt: job.attempt + 1 }, next)
+}
+
+/** A retry whose partition has gone elsewhere is the new owner's, who finds it on deliveries.v1. */
+function enqueue({ owned, queues }: Deliveries, job: Job, due: number): void {
+  if (owned.has(job.partition)) queues.get(job.sink)?.add(job, due)
 }
 
 /** The total deadline of one attempt; a sink that throws or does not come back leaves the outcome unknown. */
@@ -184,15 +221,15 @@ async function giveUp(deliveries: Deliveries, job: Job, record: Delivery, signal
     payload: null,
   }
   await retry(() => bus.publish('rejects.v1', [reject]), { clock, signal, what: 'the bus', log })
-  if (job.kind !== UNDELIVERED) tellAnother(deliveries, job.notification, record)
+  if (job.kind !== UNDELIVERED) tellAnother(deliveries, job.notification, job.partition, record)
 }
 
-function tellAnother(deliveries: Deliveries, notification: Notification, failure: Delivery): void {
-  const { clock, disabled, log, queues, sinks } = deliveries
+function tellAnother(deliveries: Deliveries, notification: Notification, partition: number, failure: Delivery): void {
+  const { clock, disabled, log, sinks } = deliveries
   const other = [...sinks.keys()].find((name) => name !== failure.sink && !disabled.has(name))
   if (other === undefined)
     return log.error('a notification was given up and there is no other sink to tell', { sink: failure.sink, alert_id: failure.alert_id, error: failure.error })
-  queues.get(other)?.add({ notification: undelivered(notification, failure), sink: other, kind: UNDELIVERED, attempt: 1, intended: false }, clock.now())
+  enqueue(deliveries, { notification: undelivered(notification, failure), partition, sink: other, kind: UNDELIVERED, attempt: 1, intended: false }, clock.now())
 }
 
 const undelivered = (notification: Notification, failure: Delivery): Notification => ({
@@ -204,13 +241,13 @@ const undelivered = (notification: Notification, failure: Delivery): Notificatio
   },
 })
 
-/** Puts back into the queues what a former process left: unknown sends at once, retries when they are due, news of failures. */
-async function recover(deliveries: Deliveries, signal: AbortSignal): Promise<void> {
+/** Puts into the queues what the former owner of these partitions left: unknown sends at once, retries when they are due, news of failures. */
+async function recover(deliveries: Deliveries, partitions: ReadonlySet<number>, signal: AbortSignal): Promise<void> {
   const { bus, clock, known, sinks } = deliveries
   await bus.replay(
     'deliveries.v1',
     (batch) => {
-      for (const record of batch.records) known.set(keyOf(record.notification_id, record.sink), record)
+      for (const record of batch.records) if (!isOlder(record, known.get(keyOf(record.notification_id, record.sink)))) known.set(keyOf(record.notification_id, record.sink), record)
     },
     signal,
   )
@@ -223,8 +260,9 @@ async function recover(deliveries: Deliveries, signal: AbortSignal): Promise<voi
   await bus.replay(
     'alerts.v1',
     (batch) => {
+      if (!partitions.has(batch.partition)) return
       for (const alert of batch.records) {
-        for (const record of open.get(alert.notification?.notification_id ?? '') ?? []) resume(deliveries, notificationOf(deliveries, alert), record)
+        for (const record of open.get(alert.notification?.notification_id ?? '') ?? []) resume(deliveries, notificationOf(deliveries, alert), batch.partition, record)
         open.delete(alert.notification?.notification_id ?? '')
       }
     },
@@ -232,25 +270,36 @@ async function recover(deliveries: Deliveries, signal: AbortSignal): Promise<voi
   )
 }
 
-function resume(deliveries: Deliveries, notification: Notification, record: Delivery): void {
-  const { clock, known, queues } = deliveries
+function resume(deliveries: Deliveries, notification: Notification, partition: number, record: Delivery): void {
+  const { clock, known, queues, running } = deliveries
+  // It is being sent, or was while the bus was read.
+  const key = keyOf(record.notification_id, record.sink)
+  if (running.has(key) || known.get(key) !== record) return
   if (isPending(record)) {
-    const job: Job = { notification, sink: record.sink, kind: record.kind, attempt: record.attempt + 1, intended: false }
-    queues.get(record.sink)?.add(job, record.next_attempt_at ?? clock.now())
+    const job: Job = { notification, partition, sink: record.sink, kind: record.kind, attempt: record.attempt + 1, intended: false }
+    enqueue(deliveries, job, record.next_attempt_at ?? clock.now())
     return
   }
   const told = undelivered(notification, record)
   const before = [...queues.keys()].map((sink) => known.get(keyOf(told.notification_id, sink))).find((found) => found !== undefined)
-  if (before === undefined) tellAnother(deliveries, notification, record)
-  else if (isPending(before)) {
-    queues.get(before.sink)?.add({ notification: told, sink: before.sink, kind: UNDELIVERED, attempt: before.attempt + 1, intended: false }, before.next_attempt_at ?? clock.now())
+  if (before === undefined) tellAnother(deliveries, notification, partition, record)
+  else if (isPending(before) && !running.has(keyOf(told.notification_id, before.sink))) {
+    enqueue(
+      deliveries,
+      { notification: told, partition, sink: before.sink, kind: UNDELIVERED, attempt: before.attempt + 1, intended: false },
+      before.next_attempt_at ?? clock.now(),
+    )
   }
 }
+
+/** While the bus is read again a send may have ended here. */
+const isOlder = (record: Delivery, held: Delivery | undefined): boolean =>
+  held !== undefined && (record.attempt < held.attempt || (record.attempt === held.attempt && record.outcome === 'attempting'))
 
 const isPending = (record: Delivery): boolean => record.outcome === 'attempting' || record.next_attempt_at !== null
 const isFailure = (record: Delivery): boolean => !isPending(record) && record.outcome !== 'accepted' && record.outcome !== 'suppressed'
 const keyOf = (notificationId: string, sink: string): string => `${notificationId} ${sink}`
-const again = (job: Job): Job => ({ notification: job.notification, sink: job.sink, kind: job.kind, attempt: job.attempt, intended: false })
+const again = (job: Job): Job => ({ notification: job.notification, partition: job.partition, sink: job.sink, kind: job.kind, attempt: job.attempt, intended: false })
 
 /** Redelivered batches are told apart by `known`, so it changes only after the bus has the record. */
 async function note(deliveries: Deliveries, record: Delivery, signal: AbortSignal): Promise<void> {

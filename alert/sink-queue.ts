@@ -4,6 +4,8 @@ import type { Clock } from '../runtime/clock.ts'
 export interface SinkQueue<J> {
   /** `due` in epoch milliseconds. */
   add(job: J, due: number): void
+  /** Forgets the jobs that wait and fit; the one that runs is not among them. */
+  drop(fits: (job: J) => boolean): void
   /** Nothing runs and nothing is due now. */
   idle(): boolean
   /** Works until the signal aborts; the job that runs then is finished. Rejects when `work` does. */
@@ -18,6 +20,9 @@ export function createSinkQueue<J>(clock: Clock): SinkQueue<J> {
     add: (job, due) => {
       jobs = [...jobs, { job, due }].sort((left, right) => left.due - right.due)
       wake.abort()
+    },
+    drop: (fits) => {
+      jobs = jobs.filter(({ job }) => !fits(job))
     },
     idle: () => !running && (jobs[0] === undefined || jobs[0].due > clock.now()),
     run: async (work, signal) => {
