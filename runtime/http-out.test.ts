@@ -132,13 +132,28 @@ describe('addresses in disguise', () => {
 })
 
 describe('names that lead inside', () => {
-  it.each(['127.0.0.1', '10.1.2.3', '169.254.169.254', '::1', '::ffff:127.0.0.1', '::ffff:7f00:1', '64:ff9b::a9fe:a9fe', 'fd12::1', '0.0.0.0', '2002:7f00:1::1'])(
-    '%s',
-    async (address) => {
-      expect(await failure('https://hooks.test/', resolving([address]))).toMatchObject({ kind: 'blocked', sent: false })
-      expect(await failure('https://hooks.test/', resolving(['93.184.216.34', address]))).toMatchObject({ kind: 'blocked', sent: false })
-    },
-  )
+  it.each([
+    '127.0.0.1',
+    '10.1.2.3',
+    '169.254.169.254',
+    '::1',
+    '::ffff:127.0.0.1',
+    '::ffff:7f00:1',
+    '64:ff9b::a9fe:a9fe',
+    'fd12::1',
+    '0.0.0.0',
+    '2002:7f00:1::1',
+    '::127.0.0.1',
+    '::ffff:0:127.0.0.1',
+    '100::1',
+    '2001:10::1',
+    '2001:20::1',
+    '3fff::1',
+    '5f00::1',
+  ])('%s', async (address) => {
+    expect(await failure('https://hooks.test/', resolving([address]))).toMatchObject({ kind: 'blocked', sent: false })
+    expect(await failure('https://hooks.test/', resolving(['93.184.216.34', address]))).toMatchObject({ kind: 'blocked', sent: false })
+  })
 
   it('a name that changes its address after the check is not connected to', async () => {
     const { lookup, asked } = resolving(['93.184.216.34'], ['127.0.0.1'])
@@ -152,7 +167,16 @@ describe('names that lead inside', () => {
 
   it('an allowed range does not open metadata', async () => {
     const allow = [{ host: 'hooks.test', cidrs: ['0.0.0.0/0', '::/0'] }]
-    for (const address of ['169.254.169.254', '168.63.129.16', 'fd00:ec2::254', '::ffff:169.254.169.254']) {
+    for (const address of [
+      '169.254.169.254',
+      '168.63.129.16',
+      'fd00:ec2::254',
+      '::ffff:169.254.169.254',
+      '::169.254.169.254',
+      '::ffff:0:169.254.169.254',
+      '64:ff9b::a9fe:a9fe',
+      '2002:a9fe:a9fe::1',
+    ]) {
       expect(await failure('https://hooks.test/', { allow, ...resolving([address]) })).toMatchObject({ kind: 'blocked' })
     }
   })

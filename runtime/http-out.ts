@@ -205,9 +205,21 @@ function blockList(cidrs: readonly string[]): BlockList {
 }
 
 /** Cloud metadata and the Azure host: they hand out credentials, no config opens them. */
-const NEVER = blockList(['169.254.0.0/16', '168.63.129.16/32', 'fd00:ec2::254/128', 'fe80::/10', '100.100.100.200/32', '192.0.0.192/32'])
+const NEVER = blockList([
+  '169.254.0.0/16',
+  '168.63.129.16/32',
+  'fd00:ec2::254/128',
+  'fe80::/10',
+  '100.100.100.200/32',
+  '192.0.0.192/32',
+  // 169.254.0.0/16 inside IPv6: compatible, translated, NAT64, 6to4. (Mapped addresses the list takes apart by itself.)
+  '::a9fe:0/112',
+  '::ffff:0:a9fe:0/112',
+  '64:ff9b::a9fe:0/112',
+  '2002:a9fe::/32',
+])
 
-/** Private, loopback, link-local, shared, documentation, multicast, reserved; NAT64 and 6to4 hide IPv4 addresses in IPv6. */
+/** Private, loopback, link-local, shared, documentation, multicast, reserved; NAT64, 6to4, compatible and translated addresses hide IPv4 in IPv6. */
 const DENIED = blockList([
   '0.0.0.0/8',
   '10.0.0.0/8',
@@ -225,14 +237,17 @@ const DENIED = blockList([
   '224.0.0.0/4',
   '240.0.0.0/4',
   '168.63.129.16/32',
-  '::/128',
-  '::1/128',
+  '::/96',
+  '::ffff:0:0:0/96',
+  '100::/64',
   'fc00::/7',
   'fe80::/10',
   'fec0::/10',
   'ff00::/8',
-  '2001::/32',
+  '2001::/23',
   '2001:db8::/32',
+  '3fff::/20',
+  '5f00::/16',
   '2002::/16',
   '64:ff9b::/96',
   '64:ff9b:1::/48',
