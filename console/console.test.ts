@@ -8,7 +8,12 @@ import { createHttpServer, type HttpServer } from '../runtime/http.ts'
 import { silentLogger } from '../runtime/log.ts'
 import { openStore } from '../store/index.ts'
 import type { Store } from '../store/store.ts'
+import { append, emptyLedger } from '../alert/chain.ts'
+import { nameUuid } from '../runtime/ids.ts'
+import { storedTables } from '../store/tables.ts'
+import { notificationOf } from '../test/contract/sink.ts'
 import { consoleRoutes } from './index.ts'
+import { createStatus } from './status.ts'
 
 // The real embedded engine behind the real server: what Grafana and the official client meet.
 const data_dir = mkdtempSync(join(tmpdir(), 'tokenwatch-console-'))
@@ -29,6 +34,23 @@ afterAll(async () => {
   await store.close()
   rmSync(data_dir, { recursive: true, force: true })
 })
+
+const PROPOSED = {
+  response_id: nameUuid('console', 'response'),
+  step: 'proposed',
+  at: 1_795_000_000_000,
+  who: 'policy',
+  why: 'cost-spike',
+  action: 'disable-key',
+  target: { kind: 'api-key', id: 'fp_1', provider: 'openai' },
+  dry_run: false,
+  policy: 'approve',
+  expires_at: null,
+  command_id: null,
+  responder: null,
+  blast_radius: null,
+  detail: null,
+} as const
 
 const sql = (path: string, init?: RequestInit) => fetch(`${server.url}${path}`, init)
 
@@ -207,6 +229,38 @@ describe('the page', () => {
     expect((await sql('/api/spend?days=0')).status).toBe(400)
   })
 
+  it('counts every open alert, shows open ones before newer ones that are over, and has a page for each', async () => {
+    const { alert } = notificationOf({ summary: 'says <b>what</b> it saw' })
+    const made = Array.from({ length: 31 }, (_, n) => ({
+      ...alert,
+      alert_id: nameUuid('console', n),
+      opened_at: alert.opened_at + n,
+      // The two oldest go on; what came later is over.
+      ...(n < 2 ? {} : { state: 'resolved' as const, resolved_at: alert.opened_at + n }),
+    }))
+    const proposal = append(emptyLedger(), { ...PROPOSED, alert_id: nameUuid('console', 0) })
+    const refused = { ...proposal, step: 'refused' as const, who: 'mallory', seq: 1, at: proposal.at + 1, hash: 'x', detail: 'approve 1: mallory is not in responses.people' }
+    const { 'alerts.v1': alerts, 'responses.v1': responses } = storedTables
+    await store.insert(alerts.table, alerts.columns, made.map(alerts.toRow))
+    await store.insert(responses.table, responses.columns, [proposal, refused].map(responses.toRow))
+    await systemClock.sleep(1600)
+    const status = (await (await sql('/api/status')).json()) as { alerts: { alert_id: string }[]; open: unknown }
+    expect(status.open).toEqual({ alerts: '2', spend_usd_per_minute: '25' })
+    expect(status.alerts).toHaveLength(25)
+    expect(status.alerts.slice(-2).map(({ alert_id }) => alert_id)).toEqual([nameUuid('console', 1), nameUuid('console', 0)])
+
+    const id = nameUuid('console', 0)
+    const page = await sql(`/alerts/${id}`)
+    expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])
+    const found = (await (await sql(`/api/alerts/${id}`)).json()) as { alert: Record<string, unknown> & { evidence: string } }
+    expect(found.alert).toMatchObject({ alert_id: id, summary: 'says <b>what</b> it saw', reason: alert.reason, attack: alert.attack, opened_at: String(alert.opened_at) })
+    expect(JSON.parse(found.alert.evidence)).toEqual(alert.evidence)
+    // A stranger's try leaves the proposal as it stands.
+    expect(found.alert).toMatchObject({ response: { state: 'proposed', action: 'disable-key', dry_run: false, detail: null } })
+    expect((await sql(`/api/alerts/${nameUuid('console', 99)}`)).status).toBe(404)
+    expect((await sql("/api/alerts/x'%20OR%201")).status).toBe(404)
+  })
+
   it('shows what it can when a part cannot be read', async () => {
     await store.command('RENAME TABLE tokenwatch.alerts TO tokenwatch.alerts_away')
     try {
@@ -218,5 +272,16 @@ describe('the page', () => {
     } finally {
       await store.command('RENAME TABLE tokenwatch.alerts_away TO tokenwatch.alerts')
     }
+  })
+
+  it('goes on saying that sums cannot be read while it shows the kept ones', async () => {
+    let reads = 0
+    const broken = { database: 'tokenwatch', query: async () => (reads++ < 3 ? [] : Promise.reject(new Error('gone'))) } as unknown as Pick<Store, 'database' | 'query'>
+    let now = 1_000_000
+    const status = createStatus({ store: broken, clock: { ...systemClock, now: () => now }, roles: [] })
+    expect((await status()).problems).toEqual(['spend by hour: gone', 'spend by team: gone', 'spend of the month: gone'])
+    reads = 0
+    now += 2_000
+    expect((await status()).problems).toEqual(['spend by hour: gone', 'spend by team: gone', 'spend of the month: gone'])
   })
 })

@@ -4,7 +4,7 @@ import type { Clock } from '../runtime/clock.ts'
 import { Refusal } from '../runtime/http-guard.ts'
 import type { HttpAnswer, HttpServer } from '../runtime/http.ts'
 import type { Store } from '../store/store.ts'
-import { alertsOf } from './alerts.ts'
+import { alertOf, alertsOf } from './alerts.ts'
 import { clickhouseRoutes } from './clickhouse-http.ts'
 import { spendByDay } from './spend.ts'
 import { createStatus } from './status.ts'
@@ -21,13 +21,22 @@ interface ConsoleContext {
 /** Registers `/`, its assets, `/api/status`, `/api/alerts`, `/api/spend`, `/query` and `/ping`. Reading only: nothing here changes anything. */
 export function consoleRoutes(server: Pick<HttpServer, 'route' | 'routes'>, { store, clock, roles }: ConsoleContext): void {
   server.route('GET', '/', () => asset('index.html', 'text/html; charset=utf-8'), { linkable: true })
+  // Where the links of mails, webhooks and commands lead (console.public_url).
+  server.route('GET', '/alerts/:id', () => asset('index.html', 'text/html; charset=utf-8'), { linkable: true })
   server.route('GET', '/assets/theme.css', () => asset('theme.css', 'text/css; charset=utf-8'))
   server.route('GET', '/assets/page.css', () => asset('page.css', 'text/css; charset=utf-8'))
+  server.route('GET', '/assets/alert.css', () => asset('alert.css', 'text/css; charset=utf-8'))
   server.route('GET', '/assets/page.js', () => asset('page.js', 'text/javascript; charset=utf-8'))
+  server.route('GET', '/assets/alert.js', () => asset('alert.js', 'text/javascript; charset=utf-8'))
   server.route('GET', '/assets/icon.svg', () => asset('icon.svg', 'image/svg+xml'))
   const status = createStatus({ store, clock, roles })
   server.route('GET', '/api/status', async () => ({ json: await status() }))
   server.route('GET', '/api/alerts', async ({ query }) => ({ json: { alerts: await alertsOf(store, count(query, 'limit', 100, 1000)) } }))
+  server.route('GET', '/api/alerts/:id', async ({ params }) => {
+    const alert = await alertOf(store, (params['id'] ?? '').toLowerCase())
+    if (alert === undefined) throw new Refusal(404, 'there is no alert with this id; the newest are at /, all of them in: npx tokenwatch alerts list --all')
+    return { json: { alert } }
+  })
   server.route('GET', '/api/spend', async ({ query }) => ({ json: { days: await spendByDay(store, clock.now(), count(query, 'days', 30, 400)) } }))
   server.routes(clickhouseRoutes(store))
 }

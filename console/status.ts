@@ -2,7 +2,7 @@
 import type { Clock } from '../runtime/clock.ts'
 import { messageOf } from '../runtime/errors.ts'
 import type { Store } from '../store/store.ts'
-import { type AlertRow, alertsOf } from './alerts.ts'
+import { type AlertRow, alertsOf, type OpenAlerts, openAlerts } from './alerts.ts'
 import { type SpendHour, type SpendMonth, type SpendTeam, spendByHour, spendByTeam, spendOfMonth } from './spend.ts'
 
 export interface CollectorRow {
@@ -36,6 +36,8 @@ export interface Status {
   teams: SpendTeam[] | null
   month: SpendMonth[] | null
   alerts: AlertRow[] | null
+  /** All open alerts; `alerts` holds the newest only. */
+  open: OpenAlerts | null
   collectors: CollectorRow[] | null
 }
 
@@ -56,8 +58,10 @@ export function createStatus({ store, clock, roles }: StatusContext): () => Prom
   let spent_at = -Infinity
   let spend: Pick<Status, 'hours' | 'teams' | 'month'> | undefined
   let current: Promise<Status> | undefined
+  // The sums are kept for a while, and so is what was wrong with them: a page that is green every other second says nothing.
+  let spend_problems: string[] = []
   const gather = async (now: number): Promise<Status> => {
-    const problems: string[] = []
+    let problems: string[] = []
     const part = async <T>(name: string, read: () => Promise<T>): Promise<T | null> => {
       try {
         return await read()
@@ -67,17 +71,21 @@ export function createStatus({ store, clock, roles }: StatusContext): () => Prom
       }
     }
     // One after the other: the page may wait, the pipeline beside it should not.
-    const alerts = await part('alerts', () => alertsOf(store, SHOWN_ALERTS, { live_only: true }))
+    const alerts = await part('alerts', () => alertsOf(store, SHOWN_ALERTS, { live_only: true, open_first: true }))
+    const open = await part('open alerts', () => openAlerts(store))
     const collectors = await part('collectors', () => collectorsOf(store))
     if (spend === undefined || now - spent_at >= SPEND_FRESH_MS) {
+      const before = problems
+      problems = spend_problems = []
       spent_at = now
       spend = {
         hours: await part('spend by hour', () => spendByHour(store, now)),
         teams: await part('spend by team', () => spendByTeam(store, now)),
         month: await part('spend of the month', () => spendOfMonth(store, now)),
       }
+      problems = before
     }
-    return { now, started_at, roles, problems, ...spend, alerts, collectors }
+    return { now, started_at, roles, problems: [...problems, ...spend_problems], ...spend, alerts, open, collectors }
   }
   return () => {
     const now = clock.now()

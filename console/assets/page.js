@@ -1,16 +1,18 @@
 // Draws /api/status every two seconds. Everything goes in as text, never as markup: alerts carry words from logs.
 const REFRESH_MS = 2000
-const byId = (id) => document.getElementById(id)
+// A live collector speaks every few seconds, a slow cloud every few minutes.
+const SILENT_MS = 15 * 60_000
+export const byId = (id) => document.getElementById(id)
 const money = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
 const whole = new Intl.NumberFormat('en-US')
 
 // Sums of a few decimals for the eye only; exact ones are in /api/spend.
-const usd = (text) => (text === null || text === undefined ? null : Number(text))
-const cents = (value) => (value > 0 && value < 0.005 ? '< $0.01' : money.format(value))
+export const usd = (text) => (text === null || text === undefined ? null : Number(text))
+export const cents = (value) => (value > 0 && value < 0.005 ? '< $0.01' : money.format(value))
 const shownUsd = (value) => (value === null ? 'unpriced' : cents(value))
 const total = (rows, field) => rows.reduce((sum, row) => sum + Number(row[field] ?? 0), 0)
 
-function element(name, attributes = {}, ...children) {
+export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name)
   for (const [key, value] of Object.entries(attributes)) if (value !== undefined) made.setAttribute(key, value)
   made.append(...children.filter((child) => child !== null && child !== undefined))
@@ -33,17 +35,26 @@ function ago(then, now) {
 
 const isOpen = (alert) => alert.state !== 'resolved'
 
+/** Not read to its end, not blind, and yet nobody has said anything about it for long: it left the config, or the collector is gone. */
+const isSilent = (row, now) => !row.done && !row.blind && now - Number(row.updated_at) > SILENT_MS
+
 function drawHealth(status) {
+  const streams = (count, what) => `${count} ${count === 1 ? 'stream is' : 'streams are'} ${what}`
   const blind = (status.collectors ?? []).filter((row) => row.blind).length
+  const silent = (status.collectors ?? []).filter((row) => isSilent(row, status.now)).length
   const pill = byId('health')
   const [text, mood] =
     status.problems.length > 0
       ? ['Store is not fully readable', 'bad']
       : blind > 0
-        ? [`${blind} ${blind === 1 ? 'stream is' : 'streams are'} blind`, 'bad']
-        : (status.collectors ?? []).length === 0
-          ? ['Waiting for a source', '']
-          : ['All streams are read', 'good']
+        ? [streams(blind, 'blind'), 'bad']
+        : silent > 0
+          ? (status.collectors ?? []).some((row) => !row.done && !isSilent(row, status.now))
+            ? [`${streams(silent, 'silent')}, the others are read`, '']
+            : ['Nothing is collected: does a process with the role collect run?', 'bad']
+          : (status.collectors ?? []).length === 0
+            ? ['Waiting for a source', '']
+            : ['All streams are read', 'good']
   pill.className = `pill ${mood}`
   show('health', text)
   byId('notice').hidden = status.problems.length === 0
@@ -52,11 +63,11 @@ function drawHealth(status) {
   show('roles', `roles here: ${status.roles.join(', ')}`)
 }
 
-function drawFigures({ month, hours, alerts }) {
+function drawFigures({ month, hours, open }) {
   if (month) {
     const today = total(month, 'today_usd')
     show('spend-today', money.format(today))
-    show('spend-today-note', `${month.filter((row) => Number(row.today_usd ?? 0) > 0).length} teams`)
+    show('spend-today-note', `${teamsOf(month.filter((row) => Number(row.today_usd ?? 0) > 0))} teams`)
     show('spend-month', money.format(total(month, 'cost_usd')))
     show('spend-month-note', `${whole.format(total(month, 'requests'))} requests`)
   }
@@ -64,14 +75,16 @@ function drawFigures({ month, hours, alerts }) {
     show('spend-day', money.format(total(hours, 'cost_usd')))
     drawHours(hours)
   }
-  if (alerts) {
-    const open = alerts.filter(isOpen)
-    const rate = total(open, 'spend_usd_per_minute')
-    show('open-alerts', whole.format(open.length))
-    show('risk', rate > 0 ? `${money.format(rate)} a minute at risk` : open.length > 0 ? 'no spend at risk' : 'all quiet')
-    byId('risk-figure').classList.toggle('alarm', open.length > 0)
+  if (open) {
+    const count = Number(open.alerts)
+    const rate = usd(open.spend_usd_per_minute)
+    show('open-alerts', whole.format(count))
+    show('risk', count === 0 ? 'all quiet' : rate === null ? 'cost not known' : `${cents(rate)} a minute at risk`)
+    byId('risk-figure').classList.toggle('alarm', count > 0)
   }
 }
+
+const teamsOf = (rows) => rows.filter((row) => row.team_id !== 'unattributed').length
 
 function drawHours(hours) {
   const highest = Math.max(...hours.map((row) => Number(row.cost_usd ?? 0)), 1e-9)
@@ -107,23 +120,26 @@ function alertItem(alert, now) {
     element(
       'div',
       {},
-      element('h3', {}, alert.title),
+      element('h3', {}, element('a', { href: `/alerts/${alert.alert_id}` }, alert.title)),
       element('p', { class: 'summary' }, alert.summary),
       element('p', { class: 'facts' }, facts.join(' · ')),
       responseLine(alert.response),
     ),
-    element('p', { class: 'rate' }, rate === null ? '–' : `${cents(rate)}/min`, element('small', {}, spent === null ? '' : `${cents(spent)} so far`)),
+    element('p', { class: 'rate' }, rate === null ? 'cost unknown' : `${cents(rate)}/min`, element('small', {}, spent === null ? '' : `${cents(spent)} so far`)),
   )
 }
 
-function responseLine(response) {
+export function responseLine(response) {
   if (!response) return null
   const mode = response.dry_run ? 'dry run' : response.policy
   return element('p', { class: 'response' }, element('b', {}, response.action), element('span', {}, `${response.target_kind} ${response.target_id} · ${response.state} · ${mode}`))
 }
 
-function drawAlerts({ alerts, now }) {
+function drawAlerts({ alerts, open, now }) {
   if (!alerts) return
+  const hidden = Number(open?.alerts ?? 0) - alerts.filter(isOpen).length
+  byId('alerts-more').hidden = hidden <= 0
+  show('alerts-more', `${whole.format(hidden)} more open: npx tokenwatch alerts list`)
   // Rebuilt only when something changed, so that a reader's selection and focus stay.
   const list = byId('alerts')
   const stamp = JSON.stringify(alerts) + Math.floor(now / 30_000)
@@ -178,7 +194,7 @@ function drawCollectors({ collectors, now }) {
   const number = (value) => element('td', { class: 'number' }, value)
   byId('collectors').replaceChildren(
     ...collectors.map((row) => {
-      const state = row.blind ? 'blind' : row.done ? 'done' : 'reading'
+      const state = row.blind ? 'blind' : row.done ? 'done' : isSilent(row, now) ? 'silent' : 'reading'
       const why = row.blind && row.reason ? element('div', {}, row.reason) : null
       return element(
         'tr',
