@@ -98,7 +98,8 @@ export async function priceProgress(store: Queries): Promise<{ stored: bigint; d
 }
 
 /**
- * Marks every built day that a price change since the last call touches. Marks first, progress second: a crash between the two repeats the marks, which costs one rebuild.
+ * Marks every built day that a price change since the last call touches, and every day that is not built: another process may be
+ * building it now, with the prices of before. Marks first, progress second: a crash between the two repeats the marks, which costs one rebuild.
  */
 export async function markRepricedDays(store: Store): Promise<void> {
   const { stored, done } = await priceProgress(store)
@@ -110,6 +111,11 @@ FROM (SELECT DISTINCT day, toString(provider) AS provider, ${pricedNameSql('toSt
 INNER JOIN (SELECT toString(provider) AS provider, toString(model) AS name, toString(tier) AS tier, toString(ctx) AS ctx, min(changed_from) AS since, max(changed_last) AS last FROM ${db}.prices WHERE version > ${done} GROUP BY provider, name, tier, ctx) AS p
     ON u.provider = p.provider AND u.name = p.name AND u.tier = p.tier AND u.ctx = p.ctx
 WHERE u.day BETWEEN p.since AND p.last
-GROUP BY u.day`)
+GROUP BY u.day
+UNION DISTINCT
+SELECT d.day, toUInt64(1), now64(3, 'UTC')
+FROM (SELECT day, sum(marks) AS marked FROM ${db}.dirty_days GROUP BY day) AS d
+LEFT JOIN (SELECT day, any(built_marks) AS built FROM ${db}.usage_daily GROUP BY day) AS u ON d.day = u.day
+WHERE u.built != d.marked`)
   await store.insert('ledger_progress', ['name', 'value'], [JSON.stringify(['prices', stored.toString()])])
 }

@@ -11,7 +11,7 @@ import type { Store } from '../store/store.ts'
 import { insertUsage, openLedgerStore, usage } from '../test/support/ledger-store.ts'
 import { loadAttribution } from './attribution.ts'
 import { loadPrices } from './prices.ts'
-import { readDays } from './dirty-days.ts'
+import { markRepricedDays, readDays } from './dirty-days.ts'
 import { isRollupCurrent, markDirty, rebuildDirtyDays } from './rollup.ts'
 import { createStage } from './rollup-stage.ts'
 
@@ -306,6 +306,26 @@ describe('prices in the store', () => {
     await rebuildDirtyDays(store)
     expect(await costs()).toEqual(['0.0025', '0.0025', '0.00015'])
     expect(await rebuildDirtyDays(store)).toBe(0)
+  })
+
+  it('arriving while another process builds a day for the first time have that day built again', async () => {
+    await insertUsage(store, [usage('new', { model: 'gpt-next', input_tokens: 1000 }, rater)])
+    await store.command(`SYSTEM RELOAD DICTIONARY ${store.database}.price_dictionary`)
+    const stage = await createStage(store)
+    const state = await readDays(store)
+    // The other process has read its marks and its prices; now ours loads new ones and marks what it finds.
+    await loadPrices(
+      store,
+      loadPriceBook(priceOverlay.parse({ list: [{ provider: 'openai', models: ['gpt-next'], prices: [{ tier: 'default', usd: { in_uncached: '0.000001' } }] }] })),
+    )
+    await markRepricedDays(store)
+    await stage.rebuild(state.days, state)
+    await stage.drop()
+    expect(await costs()).toEqual([null])
+    expect(await isRollupCurrent(store)).toBe(false)
+    expect(await rebuildDirtyDays(store)).toBe(1)
+    expect(await costs()).toEqual(['0.001'])
+    await loadPrices(store, book)
   })
 
   it('arriving later price what was unpriced', async () => {

@@ -111,8 +111,9 @@ function applyDiscounts(models: Models, overlay: PriceOverlay, problems: string[
 }
 
 function addDeployments(models: Models, overlay: PriceOverlay, problems: string[]): void {
-  for (const [deployment, name] of Object.entries(overlay.deployments)) {
-    const model = models.get(AZURE)?.get(name)
+  // All are looked up before any is set: a deployment is often called like another model.
+  const found = Object.entries(overlay.deployments).map(([deployment, name]) => ({ deployment, name, model: models.get(AZURE)?.get(name) }))
+  for (const { deployment, name, model } of found) {
     if (model === undefined) problems.push(`prices.deployments.${deployment}: ${AZURE} has no model "${name}"`)
     else models.get(AZURE)?.set(deployment, model)
   }

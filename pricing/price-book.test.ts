@@ -110,6 +110,13 @@ describe('the overlay of a company', () => {
     expect(costAt(overlay, '2026-01-01', { ...thousand, provider: 'azure.ai.openai', model: null, request_model: null, deployment: 'chat-prod', tier: 'ptu' })).toEqual(['0', '0'])
   })
 
+  it('knows deployments that are called like each other’s models, in any order', () => {
+    const azure = (model: string) => ({ provider: 'azure.ai.openai', model, input_tokens: 1000, output_tokens: 0 })
+    const list = ['cheap', 'dear'].map((model, index) => ({ provider: 'azure.ai.openai', models: [model], prices: [price({ in_uncached: `0.00000${index + 1}` })] }))
+    const overlay = { list, deployments: { cheap: 'dear', dear: 'cheap', prod: 'cheap' } }
+    expect(['cheap', 'dear', 'prod'].map((name) => costAt(overlay, '2026-01-01', azure(name))[0])).toEqual(['0.002', '0.001', '0.001'])
+  })
+
   it('changes the version, and names a deployment or a discount that means nothing', () => {
     const overlay = priceOverlay.parse({ discounts: [{ provider: 'openai', models: ['x'], percent: '5' }], deployments: { prod: 'y' } })
     expect(problemsOf(() => createPriceBook(simple, [overlay]))).toEqual([
