@@ -73,15 +73,58 @@ export class Budget {
   }
 }
 
-/** The same API within a budget. */
-export const limited = (api: LogsApi, budget: Budget): LogsApi => ({
-  queryWindow: (workspace: string, kql: string, timespan: Span, signal: AbortSignal): Promise<Answer> =>
-    budget.run(signal, async () => {
-      try {
-        return await api.queryWindow(workspace, kql, timespan, signal)
-      } catch (error) {
-        if (error instanceof ThrottledError) budget.pause(error.retry_after_ms ?? 5_000)
-        throw error
+/** At most so many at once of one workspace; first come first served. */
+class Places {
+  #free: number
+  #waiting: (() => void)[] = []
+
+  constructor(most: number) {
+    this.#free = most
+  }
+
+  async run<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    while (this.#free === 0 && !signal.aborted) await this.#wake(signal)
+    signal.throwIfAborted()
+    this.#free--
+    try {
+      return await work()
+    } finally {
+      this.#free++
+      // All of them look again, in their order: one that has given up meanwhile must not take the place of the next.
+      for (const wake of this.#waiting.splice(0)) wake()
+    }
+  }
+
+  #wake(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        signal.removeEventListener('abort', wake)
+        resolve()
       }
-    }),
-})
+      signal.addEventListener('abort', wake)
+      this.#waiting.push(wake)
+    })
+  }
+}
+
+/**
+ * The same API within a budget. `each`: how many queries of one workspace may run at once: a workspace that never answers holds
+ * its queries until their time-out, minutes long, and must leave a place for the others.
+ */
+export function limited(api: LogsApi, budget: Budget, each = Infinity): LogsApi {
+  const places = new Map<string, Places>()
+  const placesOf = (workspace: string): Places => {
+    const known = places.get(workspace) ?? new Places(each)
+    places.set(workspace, known)
+    return known
+  }
+  const ask = async (workspace: string, kql: string, timespan: Span, signal: AbortSignal): Promise<Answer> => {
+    try {
+      return await api.queryWindow(workspace, kql, timespan, signal)
+    } catch (error) {
+      if (error instanceof ThrottledError) budget.pause(error.retry_after_ms ?? 5_000)
+      throw error
+    }
+  }
+  return { queryWindow: (workspace, kql, timespan, signal) => placesOf(workspace).run(signal, () => budget.run(signal, () => ask(workspace, kql, timespan, signal))) }
+}

@@ -41,7 +41,8 @@ export const azureMonitor: SourceSpec<AzureMonitorConfig> & { config: z.ZodObjec
 
 /** One source for each table of each workspace, on whatever API: the simulation puts its own below. */
 export function azureSources(api: LogsApi, options: AzureMonitorConfig, { clock, log }: SourceContext): Source<unknown>[] {
-  const shared = limited(api, new Budget({ clock, requests: options.requests_per_30s, concurrent: options.concurrent }))
+  const each = options.workspaces.length > 1 ? Math.max(1, options.concurrent - 1) : options.concurrent
+  const shared = limited(api, new Budget({ clock, requests: options.requests_per_30s, concurrent: options.concurrent }), each)
   const caps = { rows: options.max_rows, bytes: options.max_bytes }
   const names = new Set<string>()
   return options.workspaces.flatMap((workspace) => {
