@@ -41,6 +41,7 @@ export function judge(state: GeographyState, key: string, bucket: Bucket, now: n
   if (since === null || now < bucket.start - (LAG - 1) * BUCKET_MS) return NOTHING
   if (bucket.start - since < config.min_history || events < config.min_events) return NOTHING
   const newcomers = bucket.places.flatMap(([name, seen]) => newcomer(state, bucket, name, seen, config) ?? [])
+  if (newcomers.length === 0) return NOTHING
   // Refused calls alone are the business of invalid-request-burst. The others count together: whoever comes through proxies
   // makes a call or two from each network, and whoever is careful makes one an hour.
   const answered = newcomers.filter(({ name, seen }) => seen.successes > 0 || (state.strangers.get(name)?.successes ?? 0) > 0)
