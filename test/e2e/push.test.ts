@@ -160,6 +160,8 @@ async function pushed(world: World, signal: AbortSignal): Promise<void> {
     // Firehose repeats what it believes to be lost.
     if (index % 2 === 0) expect((await push(server.url, `r-${index}`, part)).status).toBe(200)
   }
+  // The median: the first push opens the databases of addresses, and any one may stand behind a busy machine.
+  expect(took.sort((a, b) => a - b)[took.length >> 1]).toBeLessThan(2_000)
   await server.close()
   // The quickest of them: others may have waited for a machine that does something else, and the first one opens the IP databases.
   expect(Math.min(...took)).toBeLessThan(2_000)
