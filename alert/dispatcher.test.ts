@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type EmbeddedBus, openEmbeddedBus } from '../bus/embedded.ts'
 import { nameUuid } from '../runtime/ids.ts'
 import { systemClock } from '../runtime/clock.ts'
-import { silentLogger } from '../runtime/log.ts'
+import { createLogger, silentLogger } from '../runtime/log.ts'
 import type { AlertAction } from '../schemas/alert-actions.ts'
 import type { Finding } from '../schemas/findings.ts'
 import type { Response } from '../schemas/responses.ts'
@@ -14,7 +14,7 @@ import type { TopicName, TopicValue } from '../schemas/topics.ts'
 import { findingOf, type ManualClock, manualClock, MINUTE, NOON } from '../test/support/alert-fixtures.ts'
 import { answerTo, decideResponse, listAlerts, listResponses, reasonOf, showAlert, verifyResponses } from './actions.ts'
 import { alertsConfig, responsesConfig } from './config.ts'
-import { createDispatcher, type DispatcherOptions } from './dispatcher.ts'
+import { createDispatcher, type DispatcherOptions, runDispatcher } from './dispatcher.ts'
 
 const never = new AbortController().signal
 let directory: string
@@ -317,4 +317,24 @@ it('a record that was changed afterwards breaks the chain', async () => {
   expect(verifyChains([...records, ...records])).toEqual([])
   expect(verifyChains(records.map((record, index) => (index === 1 ? { ...record, who: 'eve' } : record)))[0]).toContain('changed')
   expect(verifyChains(records.slice(1))[0]).toContain('missing')
+})
+
+it('a second process says so loudly, one alone says nothing', async () => {
+  const hurried = { now: () => systemClock.now(), sleep: (ms: number, signal?: AbortSignal) => systemClock.sleep(Math.min(ms, 50), signal) }
+  const stop = new AbortController()
+  const run = (lines: string[]) => {
+    const log = createLogger({ write: (line) => void lines.push(line) })
+    return runDispatcher({ bus, alerts: alertsConfig.parse({}), responses: responsesConfig.parse({}), sinks: new Map(), clock: hurried, log }, stop.signal)
+  }
+  const loud = (lines: string[]) => lines.filter((line) => line.includes('another process has the role alert'))
+  const [one, two]: [string[], string[]] = [[], []]
+  const first = run(one)
+  while (!(await bus.lag('alert')).some(({ topic }) => topic === 'findings.v1')) await systemClock.sleep(20)
+  await systemClock.sleep(500)
+  const before = loud(one).length
+  const second = run(two)
+  while (loud(one).length === before || loud(two).length === 0) await systemClock.sleep(20)
+  stop.abort()
+  await Promise.all([first, second])
+  expect(before).toBe(0)
 })

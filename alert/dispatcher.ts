@@ -3,12 +3,12 @@
  * alerts.v1, and only then the batch counts as handled; delivery.ts sends from there. State is rebuilt from the bus alone.
  * One active dispatcher: a second process would see only some of the partitions.
  */
-import type { Batch, Bus } from '../bus/bus.ts'
+import type { Batch, Bus, Partition } from '../bus/bus.ts'
 import type { Clock } from '../runtime/clock.ts'
 import { crashPoint } from '../runtime/crash.ts'
 import { messageOf } from '../runtime/errors.ts'
 import type { Logger } from '../runtime/log.ts'
-import { counter } from '../runtime/metrics.ts'
+import { counter, gauge } from '../runtime/metrics.ts'
 import { type Random, systemRandom } from '../runtime/random.ts'
 import type { Alert } from '../schemas/alerts.ts'
 import type { Response, Target } from '../schemas/responses.ts'
@@ -41,10 +41,14 @@ export interface DispatcherOptions {
 }
 
 type Topic = 'findings.v1' | 'alert-actions.v1' | 'responses.v1'
+const TOPICS: readonly Topic[] = ['findings.v1', 'alert-actions.v1', 'responses.v1']
+const nameOf = ({ topic, partition }: Partition): string => `${topic} ${partition}`
+const OWNERSHIP_MS = 60_000
 
 const TICK_MS = 5_000
 const LOOKUP_MS = 5_000
 
+const unownedPartitions = gauge('tokenwatch_alert_partitions_unowned', 'Partitions that another alert process holds: must be 0')
 const transitions = counter('tokenwatch_alert_transitions_total', 'Alert revisions by detector and reason', ['detector', 'reason'])
 
 /** Resolves when the signal aborts and running batches are drained; rejects when the bus cannot go on. Closes the sinks. */
@@ -53,17 +57,28 @@ export async function runDispatcher(options: DispatcherOptions, signal: AbortSig
   const stop = new AbortController()
   const ended = AbortSignal.any([signal, stop.signal])
   const { bus, alerts, sinks, clock, log } = options
+  const owned = new Set<string>()
   try {
     await dispatcher.reload(ended).catch((error: unknown) => {
       if (!ended.aborted) throw error
     })
     const loops = [
       bus.consume<Topic>(
-        ['findings.v1', 'alert-actions.v1', 'responses.v1'],
+        TOPICS,
         'alert',
-        { assigned: () => dispatcher.reload(ended), handle: (batch, handling) => dispatcher.handle(batch, handling) },
+        {
+          assigned: (partitions) => {
+            for (const at of partitions) owned.add(nameOf(at))
+            return dispatcher.reload(ended)
+          },
+          revoked: async (partitions) => {
+            for (const at of partitions) owned.delete(nameOf(at))
+          },
+          handle: (batch, handling) => dispatcher.handle(batch, handling),
+        },
         ended,
       ),
+      watchOwnership(options, owned, ended),
       runDelivery({ bus, alerts, sinks, clock, log, random: options.random ?? systemRandom, proposalFor: (alertId) => dispatcher.proposalFor(alertId) }, ended),
       dispatcher.tickUntil(ended),
     ]
@@ -73,6 +88,21 @@ export async function runDispatcher(options: DispatcherOptions, signal: AbortSig
   } finally {
     stop.abort()
     for (const sink of sinks.values()) await sink.close?.()
+  }
+}
+
+/** Says so while another process has a part of the partitions: acts and limits then rest on half of what is known. */
+async function watchOwnership({ bus, clock, log }: DispatcherOptions, owned: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+  let looks = 0
+  while (!signal.aborted) {
+    await clock.sleep(OWNERSHIP_MS, signal)
+    if (signal.aborted) return
+    const all = await bus.end_offsets(TOPICS).catch(() => []) // a bus that is away is said by others
+    const unowned = all.filter((at) => !owned.has(nameOf(at))).length
+    unownedPartitions.set(unowned)
+    looks = unowned === 0 ? 0 : looks + 1
+    // Partitions that are just being handed over are nobody's for a moment.
+    if (looks > 1) log.error('another process has the role alert as well, so each knows only a part of the acts and alerts: run exactly one', { unowned, of: all.length })
   }
 }
 

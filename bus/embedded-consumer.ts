@@ -4,7 +4,7 @@ import { messageOf, TransientError } from '../runtime/errors.ts'
 import { freshUuid } from '../runtime/ids.ts'
 import type { Logger } from '../runtime/log.ts'
 import { retry } from '../runtime/retry.ts'
-import type { TopicName } from '../schemas/topics.ts'
+import { type TopicName, topics } from '../schemas/topics.ts'
 import type { Consumer, PartitionOffset } from './bus.ts'
 import { deliver, type DeliveryDeps } from './deliver.ts'
 import type { Changes } from './embedded-changes.ts'
@@ -163,6 +163,7 @@ async function work<T extends TopicName>(job: Job<T>, from: number, controller: 
     const end = deps.changes.end(claim.id)
     const stored = await readBatch(deps.file, claim.id, position, membership.max_records)
     const last = stored.at(-1)?.offset
+    if (position > 0) sayLost(job, position, stored[0]?.offset ?? end)
     if (last === undefined && end <= position) {
       await deps.changes.waitForRecords(claim.id, position, signal)
       continue
@@ -185,6 +186,17 @@ async function work<T extends TopicName>(job: Job<T>, from: number, controller: 
     position = next
     await yieldToEventLoop()
   }
+}
+
+/** Offsets have no holes but those of retention: what lies between was never handed over. On a compacted topic that is meant. */
+function sayLost<T extends TopicName>({ membership: { group }, deps: { log }, at: { topic, partition } }: Job<T>, position: number, next: number): void {
+  if (next <= position || topics[topic].cleanup === 'compact') return
+  log.error('retention has deleted records that this group had not read: find out why it is so far behind, or keep the topic for longer', {
+    group,
+    topic,
+    partition,
+    records: next - position,
+  })
 }
 
 const toStored = ({ offset, value }: { offset: number; value: string }) => ({ offset: BigInt(offset), value })

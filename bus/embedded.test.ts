@@ -148,6 +148,38 @@ describe('groups in the file', () => {
 })
 
 describe('the embedded bus', () => {
+  it('says when retention has deleted what a group had not read, and only then', async () => {
+    const directory = temporary()
+    const lines: string[] = []
+    const lost = () => lines.map((line) => JSON.parse(line) as Record<string, unknown>).filter(({ message }) => String(message).startsWith('retention has deleted'))
+    const run = async (wanted: number): Promise<number> => {
+      const bus = open(directory, lines)
+      const read: unknown[] = []
+      const stop = new AbortController()
+      const running = bus.consume(['usage.v1'], 'late', { handle: async ({ records }) => void read.push(...records) }, stop.signal)
+      while (read.length < wanted) await systemClock.sleep(10)
+      while (!(await bus.lag('late')).every(({ committed, end }) => committed === end || end === 0n)) await systemClock.sleep(10)
+      stop.abort()
+      await running
+      await bus.close()
+      return read.length
+    }
+    const bus = openEmbeddedBus({ directory, retention: { 'usage.v1': 0 } }, { clock: systemClock, log: silentLogger })
+    await bus.publish('usage.v1', usageSeries(['fp_0'], 10))
+    await systemClock.sleep(5)
+    await bus.sweep()
+    await bus.publish('usage.v1', usageSeries(['fp_0'], 3))
+    expect(await run(3)).toBe(3)
+    expect(lost(), 'a group that begins has lost nothing').toEqual([])
+    await bus.publish('usage.v1', usageSeries(['fp_0'], 7))
+    await systemClock.sleep(5)
+    await bus.sweep()
+    await bus.publish('usage.v1', usageSeries(['fp_0'], 2))
+    expect(await run(2)).toBe(2)
+    await bus.close()
+    expect(lost()).toMatchObject([{ level: 'error', group: 'late', topic: 'usage.v1', records: 7 }])
+  })
+
   it('hands a record to a waiting consumer at once, and costs next to nothing while idle', async () => {
     const bus = open(temporary())
     const stop = new AbortController()
