@@ -212,6 +212,31 @@ describe('giving up', () => {
   })
 })
 
+it('a try that was due more than a week ago is history', async () => {
+  const [old, young] = [alertOf('key:fp_old', ['only'], systemClock.now() - 8 * 86_400_000), alertOf('key:fp_young', ['only'])]
+  await bus.publish('alerts.v1', [old, young])
+  const record = ({ alert_id, notification, updated_at }: Alert): Delivery => ({
+    notification_id: notification?.notification_id ?? '',
+    alert_id,
+    sink: 'only',
+    kind: 'firing',
+    attempt: 1,
+    outcome: 'retry',
+    at: updated_at,
+    next_attempt_at: updated_at + 1,
+    receipt: null,
+    error: null,
+    duration_ms: null,
+  })
+  await bus.publish('deliveries.v1', [record(old), record(young)])
+  const only = scripted()
+  start(new Map([['only', only]]))
+  await until(async () => (await all('deliveries.v1')).some(({ outcome }) => outcome === 'accepted'))
+  await until(async () => (await all('deliveries.v1')).some(({ outcome }) => outcome === 'suppressed'))
+  expect(only.sent.map(({ alert }) => alert.entity)).toEqual(['key:fp_young'])
+  expect((await all('deliveries.v1')).find(({ outcome }) => outcome === 'suppressed')?.alert_id).toBe(old.alert_id)
+})
+
 it('what another process had to try again goes on where its partitions go, and is sent by one of them only', async () => {
   const away = scripted({ outcome: 'retry', error: 'away' })
   const works = scripted()

@@ -35,6 +35,7 @@ export interface DeliveryOptions {
 
 /** A notification that nobody could send for so long is history, and no news. */
 const STALE_MS = 7 * 86_400_000
+const TOO_OLD = 'it is more than a week old'
 /** Failures of longer ago are not told to another sink any more. */
 const FALLBACK_MS = 86_400_000
 /** A sink that ignores its abort signal gets this long on top. */
@@ -114,7 +115,7 @@ async function handleBatch(deliveries: Deliveries, batch: Batch<'alerts.v1'>, si
       if (known.has(keyOf(alert.notification.notification_id, sink))) continue
       const job: Job = { notification: notificationOf(deliveries, alert), partition: batch.partition, sink, kind: alert.notification.kind, attempt: 1, intended: true }
       const stale = now - alert.updated_at > STALE_MS
-      if (stale) records.push(recordOf(job, now, { outcome: 'suppressed', error: 'it is more than a week old' }))
+      if (stale) records.push(recordOf(job, now, { outcome: 'suppressed', error: TOO_OLD }))
       else if (!sinks.has(sink)) records.push(recordOf(job, now, { outcome: 'permanent', error: `the config has no sink "${sink}" any more` }))
       else {
         records.push(recordOf(job, now, { outcome: 'attempting' }))
@@ -257,17 +258,22 @@ async function recover(deliveries: Deliveries, partitions: ReadonlySet<number>, 
     if (isPending(record) || (recent && isFailure(record))) open.set(record.notification_id, [...(open.get(record.notification_id) ?? []), record])
   }
   if (open.size === 0) return
+  const history: Delivery[] = []
   await bus.replay(
     'alerts.v1',
     (batch) => {
       if (!partitions.has(batch.partition)) return
       for (const alert of batch.records) {
-        for (const record of open.get(alert.notification?.notification_id ?? '') ?? []) resume(deliveries, notificationOf(deliveries, alert), batch.partition, record)
+        for (const record of open.get(alert.notification?.notification_id ?? '') ?? [])
+          if (isPending(record) && clock.now() - alert.updated_at > STALE_MS)
+            history.push({ ...record, outcome: 'suppressed', at: clock.now(), next_attempt_at: null, error: TOO_OLD })
+          else resume(deliveries, notificationOf(deliveries, alert), batch.partition, record)
         open.delete(alert.notification?.notification_id ?? '')
       }
     },
     signal,
   )
+  for (const record of history) await note(deliveries, record, signal)
 }
 
 function resume(deliveries: Deliveries, notification: Notification, partition: number, record: Delivery): void {
