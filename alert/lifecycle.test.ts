@@ -147,6 +147,12 @@ describe('a long incident', () => {
   })
 })
 
+it('a revision that comes after the end corrects the figures and leaves the time of the end', () => {
+  const { alerts, kinds } = run([at(0), tick(40), at(0, { revision: 1, spend_usd: '99' })])
+  expect(alerts).toMatchObject([{ state: 'resolved', resolved_at: NOON + 40 * MINUTE, spend_usd: '99.000000000000' }])
+  expect(kinds).toEqual(['firing', 'resolved'])
+})
+
 describe('replay', () => {
   const entities = ['key:fp_a', 'key:fp_b']
   const severities: Severity[] = ['low', 'medium', 'high', 'critical']

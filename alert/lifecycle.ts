@@ -133,7 +133,7 @@ function observed(alert: Live, finding: Finding, policy: LifecyclePolicy): Trans
   if (known === undefined && memory.settled_until !== null && finding.window_end <= memory.settled_until) return same(alert, 'settled-window')
   const next = merged(alert, finding)
   // A late revision of an incident that is over corrects the figures and wakes nobody.
-  if (alert.state === 'resolved' && !alert.backfill) return changed(alert, { ...next, state: 'resolved' }, finding.detected_at, 'corrected', null)
+  if (alert.state === 'resolved' && !alert.backfill) return changed(alert, { ...next, state: 'resolved', resolved_at: alert.resolved_at }, finding.detected_at, 'corrected', null)
   const at = Math.max(finding.detected_at, alert.updated_at)
   return changed(alert, next, at, known === undefined ? 'another-window' : 'revised', newsOf(next, at, policy, false))
 }

@@ -117,7 +117,7 @@ async function show(system: System, options: DemoOptions, url: string | null, li
 }
 
 /** Until the collectors stand at the end of their files and the store has all of it. */
-async function loaded({ bus, store, context: { clock } }: System, lines: number, signal: AbortSignal): Promise<void> {
+async function loaded({ bus, store, context: { clock, data_dir } }: System, lines: number, signal: AbortSignal): Promise<void> {
   const bar = progressBar('loading the history')
   const started_at = clock.now()
   const [base] = await store.query<{ rows: string }>(`SELECT count() AS rows FROM ${store.database}.usage_events`)
@@ -125,7 +125,9 @@ async function loaded({ bus, store, context: { clock } }: System, lines: number,
     const [row] = await store.query<{ rows: string }>(`SELECT count() AS rows FROM ${store.database}.usage_events`)
     bar.update(Number(row?.rows ?? 0) - Number(base?.rows ?? 0), lines)
     const [behind] = await store.query<{ streams: string; scanned_to: string | null }>(
-      `SELECT count() AS streams, toUnixTimestamp64Milli(min(scanned_to)) AS scanned_to FROM ${store.database}.collector_status`,
+      // Streams of a directory that was moved since are never heard of again.
+      `SELECT count() AS streams, toUnixTimestamp64Milli(min(scanned_to)) AS scanned_to FROM ${store.database}.collector_status WHERE startsWith(source_stream, {logs:String})`,
+      { parameters: { logs: demoLogDirectory(data_dir) } },
     )
     const at_end = Number(behind?.streams ?? 0) > 0 && Number(behind?.scanned_to ?? 0) >= started_at
     if (at_end && (await hasPassed(bus, 'store', await bus.end_offsets(['usage.v1', 'secret-access.v1']))) && (await isRollupCurrent(store))) break

@@ -1,5 +1,5 @@
 // The page of one alert, where the links of mails lead: /alerts/ID. Drawn once; the rest of the page goes on as ever.
-import { byId, cents, element, responseLine, usd } from '/assets/page.js'
+import { byId, cents, element, responseLine, usd } from './page.js'
 
 const id = /^\/alerts\/([^/]+)$/.exec(location.pathname)?.[1]
 const time = (epoch) => (epoch === null ? '–' : `${new Date(Number(epoch)).toISOString().slice(0, 19).replace('T', ' ')} UTC`)

@@ -1,5 +1,5 @@
 /** The demo as a newcomer starts it where things are in the way: its port is taken, it runs already, another seed was there. */
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, renameSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -40,5 +40,13 @@ describe('the demo', { timeout: 120_000 }, () => {
     expect(running.output()).toContain('stopped; everything is kept')
     expect(existsSync(path.join(data_dir, 'run.json'))).toBe(false)
     expect(await runToEnd(['alerts', 'list', '--all', '--json', '--data-dir', data_dir])).toMatchObject({ code: 0, stdout: '[]\n' })
+  })
+
+  it('goes on after its folder was moved', async () => {
+    const moved = `${data_dir}-moved`
+    renameSync(data_dir, moved)
+    running = runTokenwatch(['demo', '--days', '1', '--no-incidents', '--data-dir', moved])
+    await eventually('live traffic', () => running?.output().includes('live traffic flows now') === true, 100_000)
+    expect(await running.stop('SIGINT')).toBe(0)
   })
 })
