@@ -191,6 +191,12 @@ describe('what must stay', () => {
     expect(redactText(text, { kind: 'id' })).toBe(text)
   })
 
+  it('a key behind its word goes from names, too', () => {
+    const key = hex(32)
+    expect(redactText(`invalid subscription key '${key}'`, { kind: 'id' })).toBe("invalid subscription key '[redacted:secret]'")
+    expect(redactText(`api-key: ${key}`, { kind: 'id' })).toBe('api-key: [redacted:secret]')
+  })
+
   it('access key ids stay where they name a credential', () => {
     const id = `AKIA${upper(16)}`
     expect(redactText(id, { kind: 'id' })).toBe(id)

@@ -105,13 +105,12 @@ const patterns: readonly Pattern[] = [
     free: true,
   },
   // Keys without a shape of their own (32 hex digits of Azure, 40 characters of AWS), behind a word that says what they are. The
-  // name of a secret in an ARN (…:111122223333:secret:name) is none.
+  // name of a secret in an ARN (…:111122223333:secret:name) is none. In names, too: no name has such a word, a gap and a key.
   {
     kind: 'secret',
     pattern: /(?<![A-Za-z]|\d:)(?:key|secret|token|credentials?)\d?(?:\s{1,4}(?:is|was|provided))?(?:[\s:='"`(\\]|%3[AD]|%2[027]){1,8}([A-Za-z0-9+/_-]{32,512}={0,2})/gi,
     group: 1,
     confirm: looksRandom,
-    free: true,
   },
   // What a cap cut off in front of us: the rest of a key is too short for its pattern, a password has lost the @ behind it.
   { kind: 'cut-key', needs: ['…'], pattern: /(?<![A-Za-z0-9])(?:sk[-_]|AKIA|ASIA|eyJ)[\w.-]*…$/g },
