@@ -74,7 +74,7 @@ export function describeWriter(name: string, store: () => Store): void {
       start(store(), silentLogger, { ...systemClock, now: () => systemClock.now() - (calls++ === 0 ? 0 : 3_600_000) })
       const before = await countOf()
       await bus.publish('usage.v1', events(3))
-      await until(drained, 5000)
+      await until(drained)
       expect((await countOf()) - before).toBe(3)
     })
 

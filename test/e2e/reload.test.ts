@@ -31,7 +31,7 @@ describe('SIGHUP', () => {
   const said = (text: string) => () => running?.output().includes(text) ?? false
   const rows = async (sql: string): Promise<string> => (await runToEnd(['query', sql, '--config', config, '--format', 'TSV'])).stdout.trim()
 
-  it('reads prices and owners again, and keeps the old ones when the new are wrong', { timeout: 120_000 }, async ({ onTestFailed }) => {
+  it('reads prices and owners again, and keeps the old ones when the new are wrong', { timeout: 240_000 }, async ({ onTestFailed }) => {
     onTestFailed(() => console.error(running?.output().slice(-4000)))
     writeFileSync(log_file, '')
     writeFileSync(owners, 'owner,team\n')
