@@ -38,7 +38,7 @@ export function tableQuery(config: z.infer<typeof tableConfig>): TableQuery {
 function stepsOf(text: string): string[] {
   const steps: string[] = []
   let step = ''
-  for (const piece of text.match(/@?"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\/\/[^\n]*|\||[^"'|/@]+|./gs) ?? []) {
+  for (const piece of text.match(/@"(?:[^"]|"")*"|@'(?:[^']|'')*'|"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\/\/[^\n]*|\||[^"'|/@]+|./gs) ?? []) {
     if (piece.startsWith('//')) continue
     if (piece === '|') {
       steps.push(step)
