@@ -34,7 +34,7 @@ async function detectorCosts(events: readonly UsageEvent[]): Promise<Record<stri
     costs[`detect: ${spec.id}`] = await cost(() => {
       const states = new Map<string, unknown>()
       for (const event of events) {
-        for (const key of spec.keys(event)) states.set(key, spec.step(states.get(key), { event }, key, { config, now: event.event_time - 60_000, late: 0 }).state)
+        for (const key of spec.keys(event)) states.set(key, spec.step(states.get(key), { event }, key, { config, now: event.event_time - 60_000, late: 0, gaps: [] }).state)
       }
     })
   }

@@ -19,6 +19,8 @@ export interface DetectorContext<C> {
   now: number
   /** Events behind the watermark that this key has got since it began (they are not folded into closed buckets). */
   late: number
+  /** Event times [from, to) in which some stream was blind or silent: silence there is missing, not zero. */
+  gaps: readonly (readonly [from: number, to: number])[]
 }
 
 export interface Step<S> {

@@ -16,6 +16,7 @@ export interface FoldContext {
   /** Event time. For an event: the watermark (-Infinity before the first progress). For a tick: the time it was wanted for. */
   now: number
   late: number
+  gaps: readonly (readonly [from: number, to: number])[]
 }
 
 export interface Fold {

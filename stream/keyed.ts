@@ -122,7 +122,7 @@ export class KeyedFolds {
           }
           if (event.event_time > keyed.last_event_time) keyed.last_event_time = event.event_time
           const input = { event }
-          this.#apply(run, keyed, spec, spec.step(stateOf(keyed, spec), input, entity, { config, now: run.watermark.value, late: keyed.late }))
+          this.#apply(run, keyed, spec, spec.step(stateOf(keyed, spec), input, entity, { config, now: run.watermark.value, late: keyed.late, gaps: run.watermark.gaps }))
         }
       } catch (error) {
         this.failures.push({ spec, entity, topic, event, error })
@@ -141,7 +141,7 @@ export class KeyedFolds {
       keyed.wake_at = Infinity
       keyed.dirty = true
       try {
-        const context = { config: fold.config, now: timer.at, late: keyed.late }
+        const context = { config: fold.config, now: timer.at, late: keyed.late, gaps: run.watermark.gaps }
         this.#apply(run, keyed, fold.spec, fold.spec.step(stateOf(keyed, fold.spec), { tick: timer.at }, keyed.entity, context))
         if (keyed.wake_at <= timer.at) throw new PermanentError(`the detector wants to be woken at ${keyed.wake_at}, which is not after ${timer.at}`)
       } catch (error) {

@@ -25,7 +25,12 @@ const meta = z.object({
   runs: z.array(
     z.object({
       run_id: z.string().nullable(),
-      watermark: z.object({ watermark: z.number().nullable(), last_event_time: z.number().nullable(), streams: z.array(z.tuple([z.string(), stream])) }),
+      watermark: z.object({
+        watermark: z.number().nullable(),
+        last_event_time: z.number().nullable(),
+        streams: z.array(z.tuple([z.string(), stream])),
+        gaps: z.array(z.tuple([z.number(), z.number()])).optional(),
+      }),
       events: z.number(),
       findings: z.number(),
       late: z.number(),

@@ -24,11 +24,20 @@ export interface WatermarkOptions {
   unpaced_lateness: number
 }
 
+/** Event time [from, to) in which some stream could not be seen: who is silent there is missing, not at zero. */
+export type Gap = [from: number, to: number]
+
 export interface WatermarkState {
   watermark: number | null
   last_event_time: number | null
   streams: [string, StreamState][]
+  gaps?: Gap[] | undefined
 }
+
+/** A stream that has been away for a day is gone: the keys of the others must not stop learning for it. */
+const GAP_MS = 86_400_000
+/** Longest memory of a fold that catches up with its silence. */
+const GAPS = 64
 
 export class Watermark {
   readonly live: boolean
@@ -38,6 +47,8 @@ export class Watermark {
   /** -Infinity: nothing is known yet. */
   value = -Infinity
   last_event_time = -Infinity
+  /** In order, apart from each other. */
+  gaps: Gap[] = []
 
   constructor(live: boolean, options: WatermarkOptions, wall: number) {
     this.live = live
@@ -70,7 +81,17 @@ export class Watermark {
     if (holding === Infinity) holding = finished
     if (this.#streams.size === 0 && this.live && wall - this.#first_seen >= silent_after) holding = this.last_event_time - unpaced_lateness
     this.value = Math.max(this.value, holding - lateness)
+    for (const { scanned_to, ...stream } of this.#streams.values()) {
+      if (scanned_to !== null && !stream.done && scanned_to < this.value && scanned_to >= this.value - GAP_MS && this.#released(stream, wall)) this.#missed(scanned_to, this.value)
+    }
     return this.value
+  }
+
+  #missed(from: number, to: number): void {
+    const apart = this.gaps.filter(([start, end]) => end < from || start > to)
+    const joined = this.gaps.filter(([start, end]) => end >= from && start <= to)
+    const gap: Gap = [Math.min(from, ...joined.map(([start]) => start)), Math.max(to, ...joined.map(([, end]) => end))]
+    this.gaps = [...apart, gap].sort(([a], [b]) => a - b).slice(-GAPS)
   }
 
   /** Every stream that we heard of is read to its end. A collector announces all its streams before the first `done`. */
@@ -91,7 +112,7 @@ export class Watermark {
 
   encode(): WatermarkState {
     const finite = (value: number) => (Number.isFinite(value) ? value : null)
-    return { watermark: finite(this.value), last_event_time: finite(this.last_event_time), streams: [...this.#streams] }
+    return { watermark: finite(this.value), last_event_time: finite(this.last_event_time), streams: [...this.#streams], gaps: this.gaps }
   }
 
   /** Silence counts from now: while we were away we could not hear anybody. */
@@ -99,11 +120,12 @@ export class Watermark {
     const watermark = new Watermark(live, options, wall)
     watermark.value = state.watermark ?? -Infinity
     watermark.last_event_time = state.last_event_time ?? -Infinity
+    watermark.gaps = state.gaps ?? []
     for (const [name, stream] of state.streams) watermark.#streams.set(name, { ...stream, seen_at: wall })
     return watermark
   }
 
-  #released(stream: StreamState, wall: number): boolean {
+  #released(stream: Pick<StreamState, 'blind' | 'seen_at'>, wall: number): boolean {
     return stream.blind || (this.live && wall - stream.seen_at >= this.#options.silent_after)
   }
 }

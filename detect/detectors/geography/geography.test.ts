@@ -18,7 +18,7 @@ function told(events: readonly UsageEvent[], settings: unknown): DetectedFinding
   let state: GeographyState | undefined
   const next = { wake: Infinity }
   const apply = (input: { event: UsageEvent } | { tick: number }, now: number) => {
-    const step = geography.step(state, input, KEY, { config, now, late: 0 })
+    const step = geography.step(state, input, KEY, { config, now, late: 0, gaps: [] })
     state = step.state
     next.wake = step.wake_at ?? Infinity
     findings.push(...step.findings)

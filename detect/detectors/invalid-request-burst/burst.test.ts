@@ -19,7 +19,7 @@ function told(events: readonly UsageEvent[]): DetectedFinding[] {
   let state: BurstState | undefined
   const next = { wake: Infinity }
   const apply = (input: { event: UsageEvent } | { tick: number }, now: number) => {
-    const step = invalidRequestBurst.step(state, input, KEY, { config, now, late: 0 })
+    const step = invalidRequestBurst.step(state, input, KEY, { config, now, late: 0, gaps: [] })
     state = step.state
     next.wake = step.wake_at ?? Infinity
     findings.push(...step.findings)

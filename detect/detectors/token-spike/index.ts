@@ -15,8 +15,9 @@ export const tokenSpike: DetectorSpec<'usage.v1', SpikeState, TokenSpikeConfig> 
   topics: ['usage.v1'],
   attack: ATTACK,
   keys: (event) => [keyOf(event), poolOf(event)],
-  step(state, input, key, { config, now }) {
+  step(state, input, key, { config, now, gaps }) {
     state ??= new SpikeState(isPool(key))
+    state.gaps = gaps
     return 'event' in input ? onEvent(state, input, now, config) : onTick(state, input.tick, config)
   },
   encode: (state) => state.encode(),

@@ -12,9 +12,10 @@ const expensive = { model: 'o1-2024-12-17', request_model: 'o1', input_tokens: 4
 const keyed = (name: string) => ({ api_key_id: name, owner_ref: `key:${name}` })
 
 /** Key states and pools together, event time two minutes behind. */
-async function told(events: readonly UsageEvent[]): Promise<FoldedFinding[]> {
+async function told(events: readonly UsageEvent[], gaps: [number, number][] = []): Promise<FoldedFinding[]> {
   const folds = new KeyedFolds(spike, { lateness: 0, silent_after: Infinity, unpaced_lateness: 0 })
   const run = folds.run(null, 0)
+  run.watermark.gaps = gaps
   const advance = async (to: number) => {
     run.watermark.value = to
     await folds.tick(
@@ -95,6 +96,17 @@ describe('a clock that was ten years off', () => {
 })
 
 describe('what is not learnt', () => {
+  it('silence while the collector could not look: it is missing, not zero', async () => {
+    const away = [then - 30 * 3_600_000, then - 3 * 3_600_000] as [number, number]
+    const steady = past(9, CASE_MINUTE, (at) => usageSample(at, { cost_usd: '0.20' }))
+    const seen = steady.filter(({ event_time }) => event_time < away[0] || event_time >= away[1])
+    const expected = async (events: readonly UsageEvent[], gaps: [number, number][]) =>
+      Number((await told([...events, ...burn(then, 5, 60)], gaps)).find(({ reason }) => reason === 'cost-spike')?.evidence['expected_usd'])
+    expect(await expected(steady, [])).toBeCloseTo(1, 2)
+    expect(await expected(seen, [])).toBeLessThan(0.95)
+    expect(await expected(seen, [away])).toBeCloseTo(1, 2)
+  })
+
   it('a burn of twelve hours does not hide the next one', async () => {
     const found = await told([...past(14, CASE_MINUTE, (at) => usageSample(at)), ...burn(then, 720, 20), ...burn(then + 6 * CASE_DAY, 10, 20)])
     const days = new Set(found.map(({ window_start }) => Math.floor((window_start - then) / CASE_DAY)))

@@ -38,6 +38,8 @@ export class SpikeState {
   members = new Map<string, Member>()
   models = new Map<string, number>()
   addresses = new Map<string, number>()
+  /** What the runner said with this step; no part of the snapshot. */
+  gaps: readonly (readonly [number, number])[] = []
 
   constructor(pool: boolean) {
     this.pool = pool
@@ -73,7 +75,7 @@ export class SpikeState {
   /** Learns the silence up to LAG before `start`, as far as event time has passed it: that makes the bound of `start` known. */
   catchUp(start: number, now: number): void {
     const closed = startOf(Math.max(0, now)) - BUCKET_MS
-    this.profile.learnThrough(Math.min(start - LAG * BUCKET_MS, closed), () => this.#silence())
+    this.profile.learnThrough(Math.min(start - LAG * BUCKET_MS, closed), (silent) => this.#silence(silent))
   }
 
   /** Open buckets whose past is closed at `now`: only they can be judged. */
@@ -87,10 +89,13 @@ export class SpikeState {
     const excess = this.open.size - OPEN_LIMIT
     for (const [start, open] of excess > due.length ? [...this.open].slice(0, excess) : due) {
       this.profile.begin(start)
-      this.profile.learnThrough(start - BUCKET_MS, () => this.#silence())
+      this.profile.learnThrough(start - BUCKET_MS, (silent) => this.#silence(silent))
       const buckets = [...open].sort(([a], [b]) => (a < b ? -1 : 1))
       const learn: Bucket[] = []
-      for (const [entity, bucket] of buckets) if (this.#settle(entity, bucket, judge(entity, bucket, Math.max(now, start + BUCKET_MS)))) learn.push(bucket)
+      for (const [entity, bucket] of buckets) {
+        const usual = this.#settle(entity, bucket, judge(entity, bucket, Math.max(now, start + BUCKET_MS)))
+        if (usual && !this.#isMissing(start)) learn.push(bucket)
+      }
       this.open.delete(start)
       this.profile.learnThrough(start, () => learn.map((bucket) => ({ sizes: sizesOf(bucket), requests: bucket.requests })))
     }
@@ -147,9 +152,17 @@ export class SpikeState {
     return true
   }
 
-  /** A key that says nothing is at zero; a pool learns nothing from it, or its sparse keys would make every key look loud. */
-  #silence(): { sizes: { cost: number; tokens: number; requests: number }; requests: number }[] {
-    return this.pool ? [] : [{ sizes: { cost: 0, tokens: 0, requests: 0 }, requests: 0 }]
+  /**
+   * A key that says nothing is at zero, unless its collector could not look. A pool learns nothing from silence, or its sparse keys
+   * would make every key look loud.
+   */
+  #silence(start: number): { sizes: { cost: number; tokens: number; requests: number }; requests: number }[] {
+    return this.pool || this.#isMissing(start) ? [] : [{ sizes: { cost: 0, tokens: 0, requests: 0 }, requests: 0 }]
+  }
+
+  /** A baseline learns whole buckets only: in a gap a part of them may be missing. */
+  #isMissing(start: number): boolean {
+    return this.gaps.some(([from, to]) => from < start + BUCKET_MS && start < to)
   }
 }
 
