@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
 import { parseConfig } from './config-file.ts'
 import { UsageError } from './errors.ts'
+import { secretRef } from './secrets.ts'
 
 const schema = z.strictObject({
   data_dir: z.string().default('.tokenwatch'),
@@ -36,6 +37,29 @@ describe('parseConfig', () => {
 
   it('names the allowed values', () => {
     expect(problems('log: {level: debgu}')[0]).toContain('expected one of debug, info')
+  })
+
+  it('says in words of the file what is meant, what is missing, and that a secret never stands in it', () => {
+    const meant = z.strictObject({
+      to: z.array(z.string()).describe('recipients'),
+      from: z.string(),
+      port: z.int().optional(),
+      follow: z.boolean(),
+      secret: secretRef.describe('signing'),
+    })
+    let said: readonly string[] = []
+    try {
+      parseConfig(meant, 'to: soc\nform: x\nfollow: yes\nsecret: whsec_hidden\n', 'f')
+    } catch (error) {
+      said = (error as UsageError).problems
+    }
+    expect(said).toEqual([
+      'f:1: to: expected a list (recipients), not a text',
+      'f: from: is missing; expected a text',
+      'f:3: follow: expected true or false, not a text',
+      'f:4: secret: expected {env: NAME} or {file: PATH} (signing), not a text',
+      'f:2: form: unknown key; did you mean "from"?',
+    ])
   })
 
   it('says where YAML itself is broken', () => {

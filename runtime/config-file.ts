@@ -78,17 +78,48 @@ function describe(issue: Issue, schema: unknown): { key?: string; text: string }
     const options = issue.options.map(String)
     return [{ text: `${where}expected one of ${options.join(', ')}${typeof given === 'string' ? suggest(given, options) : ''}` }]
   }
+  if (issue.code === 'invalid_type') {
+    const meant = nodesAt(schema, issue.path)
+      .map((node) => node['description'])
+      .find((text) => typeof text === 'string')
+    const secret = keysAt(schema, issue.path).join() === 'env,file'
+    const wanted = `${secret ? '{env: NAME} or {file: PATH}' : (WORDS[issue.expected] ?? issue.expected)}${meant === undefined ? '' : ` (${meant})`}`
+    return [{ text: issue.input === undefined ? `${where}is missing; expected ${wanted}` : `${where}expected ${wanted}, not ${kindOf(issue.input)}` }]
+  }
   return [{ text: `${where}${issue.message}` }]
 }
 
+/** What a person writes into the file for a type of the schema. */
+const WORDS: Record<string, string> = {
+  array: 'a list',
+  object: 'keys with values',
+  record: 'keys with values',
+  string: 'a text',
+  number: 'a number',
+  int: 'a whole number',
+  boolean: 'true or false',
+}
+
+const kindOf = (input: unknown): string => (input === null ? 'nothing' : Array.isArray(input) ? 'a list' : (WORDS[typeof input] ?? typeof input))
+
 function suggest(word: string, known: readonly string[]): string {
-  const best = known.map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate.toLowerCase()) })).toSorted((a, b) => a.edits - b.edits)[0]
+  const best = known
+    .map((candidate) => ({ candidate, edits: distance(word.toLowerCase(), candidate.toLowerCase()) }))
+    .toSorted((a, b) => a.edits - b.edits || strange(word, a.candidate) - strange(word, b.candidate))[0]
   if (best && best.edits <= Math.max(2, Math.floor(word.length / 3))) return `; did you mean "${best.candidate}"?`
   return ''
 }
 
-/** Property names that the JSON Schema allows at a path; unions give all branches. */
-function keysAt(schema: unknown, path: readonly PropertyKey[]): string[] {
+/** Letters that only one of the two has: `form` is rather a mistyped `from` than `port`. */
+const strange = (word: string, candidate: string): number => word.split('').filter((letter) => !candidate.includes(letter)).length
+
+/** Property names that the JSON Schema allows at a path. */
+const keysAt = (schema: unknown, path: readonly PropertyKey[]): string[] => [
+  ...new Set(nodesAt(schema, path).flatMap((node) => Object.keys((node['properties'] as Record<string, unknown> | undefined) ?? {}))),
+]
+
+/** What the JSON Schema says of a path; unions give all branches. */
+function nodesAt(schema: unknown, path: readonly PropertyKey[]): Record<string, unknown>[] {
   const root = schema
   const resolve = (node: unknown): Record<string, unknown>[] => {
     if (typeof node !== 'object' || node === null) return []
@@ -108,5 +139,5 @@ function keysAt(schema: unknown, path: readonly PropertyKey[]): string[] {
       return resolve(typeof step === 'number' ? node['items'] : (properties?.[String(step)] ?? node['additionalProperties']))
     })
   }
-  return [...new Set(nodes.flatMap((node) => Object.keys((node['properties'] as Record<string, unknown> | undefined) ?? {})))]
+  return nodes
 }
