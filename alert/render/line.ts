@@ -7,7 +7,7 @@ import { showUsd } from './money.ts'
 
 const COLOURS: Record<Severity, string> = { info: '36', low: '36', medium: '33', high: '31', critical: '1;31' }
 
-/** Ends with a line feed. A standing proposal adds a second line with its action and `dry-run`. */
+/** Ends with a line feed. A standing proposal adds a second line with its action and `dry-run`, until the incident is over: at its end it would read like a new one. */
 export function lineOf(notification: Notification, colour: boolean): string {
   const { alert, kind, proposal } = notification
   const severity = alert.severity.padEnd(8)
@@ -20,5 +20,5 @@ export function lineOf(notification: Notification, colour: boolean): string {
     `${kind === 'firing' ? '' : `${kind}: `}${shown(alert.summary, 300)}`,
     alert.spend_usd_per_minute === null ? 'cost unknown' : `${showUsd(alert.spend_usd_per_minute)}/min`,
   ]
-  return `${parts.join('  ')}\n${proposal === null || proposal.step !== 'proposed' ? '' : `  proposal: ${proposalLine(proposal)}  (${proposal.response_id})\n`}`
+  return `${parts.join('  ')}\n${proposal === null || proposal.step !== 'proposed' || kind === 'resolved' ? '' : `  proposal: ${proposalLine(proposal)}  (${proposal.response_id})\n`}`
 }
