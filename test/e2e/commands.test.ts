@@ -2,9 +2,9 @@
 import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { afterAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { systemClock } from '../../runtime/clock.ts'
-import { eventually, runToEnd, runTokenwatch } from '../support/process.ts'
+import { eventually, type Running, runToEnd, runTokenwatch } from '../support/process.ts'
 import { chatLine, madeUpKey } from './log-lines.ts'
 
 const directory = mkdtempSync(path.join(tmpdir(), 'tokenwatch-commands-'))
@@ -89,7 +89,11 @@ describe('an embedded installation', { timeout: 120_000 }, () => {
     JSON.stringify({ data_dir: path.join(directory, 'data'), sources: [{ id: 'app', kind: 'file', paths: [log_file], follow: true }], console: { listen: '127.0.0.1:0' } }),
   )
   const run = (...args: string[]) => runToEnd([...args, '--config', config])
-  const running = runTokenwatch(['start', '--config', config])
+  let running: Running
+  // Not while the tests are collected: a run of other tests alone would leave the process behind.
+  beforeAll(() => {
+    running = runTokenwatch(['start', '--config', config])
+  })
   afterAll(() => running.stop('SIGKILL'))
 
   it('answers commands while it runs, drains on SIGTERM with 0, and goes on where it was', async () => {
