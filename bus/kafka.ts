@@ -93,8 +93,13 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
     prepare: async (signal) => {
       await retry(() => asked(async () => createTopics(await admin.client(), config)), { clock, log, signal, what: 'Kafka', cap_ms: 5_000 })
       // A broker names a leader before that leader serves: whoever goes on earlier is refused, or writes twice. All topics, because
-      // another process, or a try of ours that failed, may have made them a moment ago.
-      await Promise.all(topicNames.map(ranges))
+      // another process, or a try of ours that failed, may have made them a moment ago. One that has lost its leader for good, or
+      // that this user may not look at, is the trouble of those who use it, not of every start.
+      const serves = (topic: TopicName) =>
+        ranges(topic).catch((error: unknown) => log.warn('a topic does not serve yet; going on without waiting for it', { topic: named(topic), error: messageOf(error) }))
+      await untilAborted(Promise.all(topicNames.map(serves)), signal).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
     },
     publish,
     consume: async (topics, group, consumer, signal, { max_records = MAX_RECORDS } = {}) => {
