@@ -23,6 +23,8 @@ interface ReplayDeps {
 type Visit<T extends TopicName> = (batch: Batch<T>) => void | Promise<void>
 
 const MAX_TRIES = 10
+/** How long nothing may come before it is asked whether the records are still there. */
+const STILL_THERE_MS = 1_000
 
 /** Resolves at the ends that the topic had at the call, or when the signal aborts; rejects with what `visit` throws. */
 export async function replayKafka<T extends TopicName>(topic: T, visit: Visit<T>, deps: ReplayDeps, signal: AbortSignal): Promise<void> {
@@ -87,13 +89,32 @@ async function readOnce<T extends TopicName>(
     },
   }
   const client = deps.open(`replay-${freshUuid()}`, [topic], events)
+  // Retention may delete what is still to be read. The client then goes to the beginning by itself, and where that is the end no
+  // batch ever comes: without this the replay would wait for it for ever.
+  const passDeleted = async (): Promise<void> => {
+    const at = current()
+    const position = positions.get(at?.[0] ?? -1)
+    await deps.clock.sleep(STILL_THERE_MS, over.signal)
+    if (at === undefined || position === undefined || over.signal.aborted || positions.get(at[0]) !== position) return
+    const low = (await deps.ranges(topic)).get(at[0])?.low ?? position
+    if (low <= position || positions.get(at[0]) !== position) return
+    client.seek({ topic, partition: at[0] }, low)
+    advance(at[0], low)
+  }
+  const over = new AbortController()
+  const watch = async (): Promise<void> => {
+    while (!over.signal.aborted) await passDeleted().catch(ended.reject)
+  }
   const stop = () => ended.resolve()
   signal.addEventListener('abort', stop, { once: true })
+  const watching = watch()
   try {
     await Promise.race([client.start().then(() => ended.promise), ended.promise])
   } finally {
     signal.removeEventListener('abort', stop)
+    over.abort()
     await client.close()
+    await watching
   }
 }
 
