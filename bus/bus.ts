@@ -49,6 +49,11 @@ export interface Consumer<T extends TopicName> {
 export interface ConsumeOptions {
   /** Most records in one batch. Default 5,000. */
   max_records?: number
+  /**
+   * Members of the group that this process is to be, each with its share of the partitions; default 1. For handlers that mostly wait:
+   * Kafka's client fetches for a member only when everything that it fetched before is handled. The embedded bus has no such wait.
+   */
+  members?: number
 }
 
 export interface GroupLag {

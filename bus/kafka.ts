@@ -34,8 +34,8 @@ export interface KafkaDeps {
 const MAX_RECORDS = 5_000
 const SEND_BYTES = 900_000 // brokers take 1 MB per batch by default, and all records of a send may fall into one partition
 const FETCH_WAIT_MS = 1_000 // how long a broker holds an empty fetch: bounds how late a rebalance or a stop is noticed
-const FETCH_PARTITION_BYTES = 262_144
-const FETCH_BYTES = 1_048_576
+const FETCH_PARTITION_BYTES = 131_072
+const FETCH_BYTES = 524_288
 const CONCURRENT_PARTITIONS = 4
 const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, zstd: CompressionTypes.ZSTD }
 const RETRY = { initialRetryTime: 100, multiplier: 2, maxRetryTime: 2_000, retries: 5 } // about 5 s, then our own loops take over
@@ -102,8 +102,12 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
       })
     },
     publish,
-    consume: async (topics, group, consumer, signal, { max_records = MAX_RECORDS } = {}) => {
-      const run = consumeKafka({ topics, group, consumer, max_records }, shared, AbortSignal.any([signal, closed.signal]))
+    consume: async (topics, group, consumer, signal, { max_records = MAX_RECORDS, members = 1 } = {}) => {
+      const one = (until: AbortSignal) => consumeKafka({ topics, group, consumer, max_records }, shared, until)
+      const run = allOrNone(
+        Array.from({ length: members }, () => one),
+        AbortSignal.any([signal, closed.signal]),
+      )
       const settled = run.catch(() => {})
       consuming.add(settled)
       await run.finally(() => consuming.delete(settled))
@@ -122,6 +126,14 @@ export function createKafkaBus(config: KafkaConfig, deps: KafkaDeps): Bus {
       await Promise.all([producer.close(), admin.close()])
     },
   }
+}
+
+/** The first that ends by an error ends the others. */
+async function allOrNone(loops: readonly ((until: AbortSignal) => Promise<void>)[], signal: AbortSignal): Promise<void> {
+  const failed = new AbortController()
+  const until = AbortSignal.any([signal, failed.signal])
+  const settled = await Promise.allSettled(loops.map((loop) => loop(until).finally(() => failed.abort())))
+  for (const result of settled) if (result.status === 'rejected') throw result.reason
 }
 
 function clientConfig(config: KafkaConfig, { log, env = process.env }: KafkaDeps): ClientConfig {
@@ -352,12 +364,18 @@ function registerCodecs(): void {
   }
   CompressionCodecs[CompressionTypes.ZSTD] = () => ({
     // At once, not in the thread pool: a batch takes 0.1 ms (the largest, 900 kB, 1 to 3 ms), half of what streams, threads and their garbage cost.
-    compress: async ({ buffer }: { buffer: Buffer }) => zstdCompressSync(buffer, ZSTD),
-    decompress: async (buffer: Buffer) => zstdDecompressSync(buffer),
+    compress: async ({ buffer }: { buffer: Buffer }) => zstdCompressSync(buffer, { ...ZSTD, chunkSize: chunkFor(buffer.length / 4) }),
+    decompress: async (buffer: Buffer) => zstdDecompressSync(buffer, { chunkSize: chunkFor(buffer.length * 10) }),
   })
   CompressionCodecs[CompressionTypes.Snappy] = refuse('snappy')
   CompressionCodecs[CompressionTypes.LZ4] = refuse('lz4')
 }
+
+/**
+ * The whole of most results in one piece: put together from pieces of 16 kB, which is what Node takes by itself, unpacking a batch of
+ * 460 kB takes 0.6 ms instead of 0.15, and leaves its size in garbage. Events pack to an eighth.
+ */
+const chunkFor = (expected_bytes: number): number => Math.min(1_048_576, Math.max(16_384, Math.ceil(expected_bytes)))
 
 /**
  * kafkajs 2.2.4 sets a timer after every answer even if no request waits; Node 24 makes 1 ms of its negative delay, so that each

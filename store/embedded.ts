@@ -25,7 +25,7 @@ export interface EmbeddedOptions {
 const SERVER_ARGS = ['--mark_cache_size=16777216', '--index_mark_cache_size=8388608', '--max_server_memory_usage=1000000000']
 const QUOTING_ARGS = ['--output_format_json_quote_64bit_integers=1', '--output_format_json_quote_decimals=1']
 const LOW_MEMORY_ARGS = ['--max_threads=1', '--max_insert_threads=1', '--input_format_parallel_parsing=0']
-const PURGE_AFTER_BYTES = 32_000_000
+const PURGE_AFTER_BYTES = 8_000_000
 const OPERATION_SESSIONS = 3
 const READER_SESSIONS = 2
 

@@ -44,7 +44,9 @@ interface Waiting {
 
 // One batch of the bus. Four to six partitions of usage together fill one insert. Twice as many rows cost a tenth less CPU a row, but
 // what waits is a few kilobytes each for V8 to copy about, and the engine takes some 10 kB a row while it inserts.
-const MAX_RECORDS = 1_250
+const MAX_RECORDS = 1_500
+// While one waits for its insert the other reads and checks.
+const MEMBERS = 2
 // Batches come in bursts, one per partition: when enough waits and this long nothing was added, the others wait for us.
 const QUIET_MS = 25
 const ENOUGH_ROWS = 1_000
@@ -117,7 +119,7 @@ export async function runWriter(deps: WriterDeps, signal: AbortSignal): Promise<
     queue.close(error)
     throw error
   })
-  const consuming = bus.consume(storedTopics, 'store', { handle }, stop, { max_records: MAX_RECORDS }).finally(() => broken.abort())
+  const consuming = bus.consume(storedTopics, 'store', { handle }, stop, { max_records: MAX_RECORDS, members: MEMBERS }).finally(() => broken.abort())
   const [written, consumed] = await Promise.allSettled([running, consuming])
   if (written.status === 'rejected') throw new PermanentError(`the store writer stopped: ${messageOf(written.reason)}`, { cause: written.reason })
   if (consumed.status === 'rejected') throw consumed.reason

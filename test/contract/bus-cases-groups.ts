@@ -32,6 +32,20 @@ export function groupCases(makeHarness: MakeHarness): void {
     expect(after.records().map(({ input_tokens }) => input_tokens)).toEqual([10, 10])
   })
 
+  it('may be several members in one process: each record once, in order, and committed', async () => {
+    const bus = await (await harnessFor(makeHarness)).open()
+    await bus.publish('usage.v1', usageSeries(KEYS, 20))
+    const several = consuming(bus, 'several', { handle: () => systemClock.sleep(20) }, { members: 2, max_records: 5 })
+    await until('all records', () => several.records().length >= KEYS.length * 20)
+    await bus.publish('usage.v1', usageSeries(KEYS, 20))
+    await until('the later ones', () => several.records().length >= KEYS.length * 40)
+    await until('all is committed', async () => (await bus.lag('several')).every(({ committed, end }) => committed === end))
+    expect(several.records()).toHaveLength(KEYS.length * 40)
+    for (const key of KEYS) expect(several.orders().get(key)).toEqual([...upTo(20), ...upTo(20)])
+    await several.stop()
+    expect(await bus.members('several')).toBe(0)
+  })
+
   it('tells the lag', async () => {
     const bus = await (await harnessFor(makeHarness)).open()
     expect(await bus.lag('lagging')).toEqual([])
