@@ -17,7 +17,7 @@ import { readLedger, takeIn } from './chain.ts'
 import type { AlertsConfig, ResponsesConfig } from './config.ts'
 import { applyAction, applyFinding, applyTick, forgetOld, type Incidents, readIncidents, remember } from './incidents.ts'
 import type { LifecyclePolicy, Transition } from './lifecycle.ts'
-import { type BlastRadius, decideAct, decideAuto, type DecisionContext, expireDue, issueApproved, propose, standing, wantsProposal } from './proposals.ts'
+import { type BlastRadius, decideAct, decideAuto, type DecisionContext, expireDue, hasAuto, issueApproved, propose, standing, wantsProposal } from './proposals.ts'
 import { runDelivery } from './delivery.ts'
 import { lifecyclePolicy } from './routing.ts'
 import type { AlertSink } from './sink.ts'
@@ -187,7 +187,7 @@ async function handleBatch(state: State, batch: Batch<Topic>): Promise<void> {
   const results: Transition[] = []
   const touched = new Set<string>()
   const decided: Response[] = []
-  const context = await decisionContext(state)
+  const context = await decisionContext(state, batch.topic === 'alert-actions.v1' || hasAuto(state.options.responses))
   const record = (transitionsOfOne: readonly Transition[]): void => {
     for (const result of transitionsOfOne) {
       if (result.alert === undefined) continue
@@ -219,7 +219,7 @@ async function handleTick(state: State): Promise<void> {
   const now = options.clock.now()
   const results = applyTick(incidents, now, policy).filter((result) => result.effects.length > 0)
   for (const { alert } of results) if (alert !== undefined) remember(incidents, alert)
-  const context = await decisionContext(state)
+  const context = await decisionContext(state, incidents.byId.size > 0 && hasAuto(options.responses))
   const proposals = await proposeFor(
     state,
     [...incidents.byId.values()].filter((alert) => alert.state !== 'resolved').map((alert) => alert.alert_id),
@@ -261,14 +261,15 @@ async function proposeFor(state: State, alertIds: readonly string[], context: De
   return made
 }
 
-async function decisionContext(state: State): Promise<DecisionContext> {
+/** `may_act`: something may be carried out, so the keys in use are counted, fresh. Else not: it reads a day of usage, at every tick. */
+async function decisionContext(state: State, may_act: boolean): Promise<DecisionContext> {
   const { responses, clock, console_url, activeKeys } = state.options
   return {
     config: responses,
     ledger: state.ledger,
     now: clock.now(),
     console_url: console_url ?? null,
-    active_keys: activeKeys === undefined ? null : await lookedUp(state, activeKeys, undefined),
+    active_keys: activeKeys === undefined || !may_act ? null : await lookedUp(state, activeKeys, undefined),
   }
 }
 

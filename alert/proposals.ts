@@ -38,6 +38,9 @@ export function policyFor(config: ResponsesConfig, detector: string): { policy: 
   return { policy: own?.policy ?? config.policy, action: own?.action }
 }
 
+/** Does anything go off without a person? */
+export const hasAuto = ({ policy, detectors }: ResponsesConfig): boolean => policy === 'auto' || Object.values(detectors).some((own) => own.policy === 'auto')
+
 const policyNow = (alert: Alert | undefined, config: ResponsesConfig): ResponsePolicy | undefined => (alert === undefined ? undefined : policyFor(config, alert.detector).policy)
 
 /** What could be shut down for this alert; undefined: nothing that a provider would know. */
