@@ -55,7 +55,7 @@ const makeHarness: MakeHarness = async ({ retention = {} } = {}) => {
 const sweeping = (topic: string, retention: Readonly<Record<string, number>>): Record<string, string> =>
   topic in retention ? { 'cleanup.policy': 'delete', 'retention.ms': String(retention[topic]) } : { 'cleanup.policy': 'compact' }
 
-describe.skipIf(!needs('kafka', 33))('kafka', () => {
+describe.skipIf(!needs('kafka', 34))('kafka', () => {
   beforeAll(async () => {
     brokers = (await ensureKafka()).brokers
   }, 300_000)
