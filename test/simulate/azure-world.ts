@@ -11,7 +11,7 @@ import type { Life } from './life.ts'
 import { streamName } from './oracle.ts'
 import { HOUR, lastTrouble, MINUTE, type Plan } from './plan.ts'
 import type { World, WorldContext } from './run.ts'
-import { checkRate, checkTimes, type Tier } from './timing.ts'
+import { checkRate, checkTimes, nextAwake, type Tier } from './timing.ts'
 import { createTruth, type TrueRecord } from './truth.ts'
 import { between, chance, hits, pick, whole, within } from './weather.ts'
 
@@ -37,8 +37,8 @@ export async function createAzureWorld(context: WorldContext, http: boolean): Pr
   const calls: number[][] = []
   const leaps = plan.skew.map(({ from }) => from)
   const last = Math.max(lastTrouble(plan), ...records.map(({ visible_at }) => visible_at))
-  // What becomes visible days after its ingestion is looked for by the deep re-count alone.
-  const deep = records.some(({ n, visible_at }) => visible_at - (rows.get(n)?.ingested_at ?? visible_at) > config.recount_over - HOUR) ? config.deep_recount : 0
+  // What becomes visible days after its ingestion is looked for by the deep re-count alone; and the machine may sleep for a day before anybody looks.
+  const deep = records.some(({ n, visible_at }) => visible_at - (rows.get(n)?.ingested_at ?? visible_at) > config.recount_over - 25 * HOUR) ? config.deep_recount : 0
   return {
     records,
     start: config.start,
@@ -60,7 +60,10 @@ export async function createAzureWorld(context: WorldContext, http: boolean): Pr
       const better = plan.calm ? 0 : lastTrouble(plan) + 3 * MINUTE
       const timed = records.map((record) => {
         const { ingested_at } = rows.get(record.n) ?? { ingested_at: record.visible_at }
-        return { record, late: record.visible_at - ingested_at, from: Math.max(record.visible_at, ingested_at + config.settle + MINUTE, better) }
+        const late = record.visible_at - ingested_at
+        // A row for the re-counts is as late as the machine's sleep makes it: what was two days old by then is left to the deep one.
+        const looked_for = nextAwake(awake, record.visible_at + config.recount) - config.recount
+        return { record, late: late <= roundReach(config) ? late : looked_for - ingested_at, from: Math.max(record.visible_at, ingested_at + config.settle + MINUTE, better) }
       })
       checkTimes(oracle, timed, tiers(config), awake, plan.calm)
     },
@@ -68,8 +71,10 @@ export async function createAzureWorld(context: WorldContext, http: boolean): Pr
   }
 }
 
+const roundReach = ({ overlap }: Pick<AzureMonitorConfig, 'overlap'>): number => overlap - 2 * MINUTE
+
 const tiers = ({ poll, overlap, recount, recount_over, deep_recount, deep_recount_over }: AzureMonitorConfig): Tier[] => [
-  { name: 'round', reach: overlap - 2 * MINUTE, every: poll, slack: 4 * MINUTE },
+  { name: 'round', reach: roundReach({ overlap }), every: poll, slack: 4 * MINUTE },
   { name: 'recount', reach: recount_over - HOUR, every: recount, slack: 5 * MINUTE },
   { name: 'deep', reach: deep_recount_over, every: deep_recount, slack: 5 * MINUTE },
 ]

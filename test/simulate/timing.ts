@@ -17,6 +17,10 @@ export interface Tier {
 export const awakeIn = (awake: readonly Window[], from: number, to: number): number =>
   awake.reduce((sum, window) => sum + Math.max(0, Math.min(window.to, to) - Math.max(window.from, from)), 0)
 
+/** The first instant from `at` on in which a collector ran on a machine that was awake; Infinity: none. */
+export const nextAwake = (awake: readonly Window[], at: number): number =>
+  awake.reduce((first, window) => (window.to > at ? Math.min(first, Math.max(window.from, at)) : first), Infinity)
+
 export interface Timed {
   record: TrueRecord
   /** How late it became visible, as far as it decides which scan finds it, ms. */
