@@ -163,8 +163,6 @@ async function pushed(world: World, signal: AbortSignal): Promise<void> {
   // The median: the first push opens the databases of addresses, and any one may stand behind a busy machine.
   expect(took.sort((a, b) => a - b)[took.length >> 1]).toBeLessThan(2_000)
   await server.close()
-  // The quickest of them: others may have waited for a machine that does something else, and the first one opens the IP databases.
-  expect(Math.min(...took)).toBeLessThan(2_000)
   expect(signal.aborted).toBe(false)
   await world.settled()
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { jarsDirectory } from './kafka/jars.ts'
 import { installMoto } from './moto/moto.ts'
 
-type Need = 'kafka' | 'moto' | 'field-data' | 'chromium'
+type Need = 'kafka' | 'moto' | 'field-data'
 
 const ROOT = join(import.meta.dirname, '../..')
 /** One line per skipped test file; the test runner prints the distinct lines last and removes the file. */
@@ -25,10 +25,6 @@ const NEEDS: Record<Need, { present: () => boolean; cure: string; elsewhere?: tr
     present: () => existsSync(fieldData()),
     elsewhere: true,
     cure: 'set FIELD_DATA to a directory with field data to run the tests on real records',
-  },
-  chromium: {
-    present: () => given('CHROMIUM') || ['chromium', 'chromium-browser', 'google-chrome'].some((name) => runs(name, ['--version'])),
-    cure: 'install Chromium to run the browser tests',
   },
 }
 
